@@ -1,0 +1,1 @@
+"""From files to arrays: the ground floor, which imports nothing else of the project."""

@@ -1,0 +1,32 @@
+"""The three atrophic scar types, their one order, and the folder spellings that are understood.
+
+Every array with a type axis in this project uses the order of `SCAR_TYPES`.
+"""
+
+from typing import Final
+
+SCAR_TYPES: Final = ("ice_pick", "boxcar", "rolling")
+"""Canonical names in their one order: index i of any type axis is `SCAR_TYPES[i]`."""
+
+DISPLAY_NAMES: Final = {"ice_pick": "ice pick", "boxcar": "boxcar", "rolling": "rolling"}
+
+OUT_OF_SCOPE: Final = "out_of_scope"
+"""Label of photos that show none of the three types; they train the scope score only."""
+
+_SPELLINGS: Final = {"icepick": "ice_pick", "boxcar": "boxcar", "rolling": "rolling"}
+
+
+def normalise_label(spelling: str) -> str | None:
+    """Return the canonical scar type of a folder name or manifest label, or None when it is unknown.
+
+    Case, spaces, hyphens, underscores and a trailing "scar" or "scars" do not matter: "Ice Pick", "ice-pick",
+    "icepick" and "Ice_Pick_Scars" are all "ice_pick".
+    """
+    letters = "".join(character for character in spelling.casefold() if character.isalnum())
+    return _SPELLINGS.get(letters.removesuffix("s").removesuffix("scar"))
+
+
+def known_spellings() -> str:
+    """Return a sentence fragment that lists what `normalise_label` understands, for error messages."""
+    names = ", ".join(f'"{DISPLAY_NAMES[name]}"' for name in SCAR_TYPES)
+    return f'{names} (case, spaces, "-", "_" and a trailing "scar" or "scars" do not matter)'

@@ -1,0 +1,101 @@
+"""The result types: what scarlens says about one photo."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from ..datasets.labels import SCAR_TYPES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .treatments import TreatmentPlan
+
+NOTICE: Final = (
+    "Information, not a diagnosis: this is a research tool, not a medical device. Ask a dermatologist before any treatment."
+)
+"""Stands on everything a user sees."""
+
+Reason = Literal["out_of_scope", "ambiguous", "low_quality"]
+
+REASONS: Final[dict[str, str]] = {
+    "out_of_scope": "the photo does not seem to show an ice pick, boxcar or rolling scar",
+    "ambiguous": "more than one scar type is plausible",
+    "low_quality": "the photo is too small to judge",
+}
+"""Every reason for abstaining, with the sentence a user reads."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What the classifier says about one photo: information, not a diagnosis.
+
+    Attributes:
+        label: the scar type, a name of `SCAR_TYPES`, or None when the classifier abstains.
+        probabilities: calibrated probability of each scar type given that the photo shows one of them; the keys are
+            `SCAR_TYPES` in order, the values sum to 1. Given in every case, also when the classifier abstains.
+        in_scope: probability, 0 to 1, that the photo shows one of the three types at all.
+        plausible: the types of the conformal prediction set, most probable first; never empty.
+        reason: why the classifier abstains, a key of `REASONS`, or None when there is a label.
+        regions: float32 [3, h, w], each value 0 to 1: how strongly each type is seen at each position of the
+            photo, types in the order of `SCAR_TYPES`. Row 0 is the photo's top, column 0 its left side.
+        treatment: what the documents say about the label, or about the plausible types side by side when the
+            reason is "ambiguous"; None for a photo that is refused.
+        model_id: the digest that names the checkpoint which answered.
+        width: width of the upright photo in pixels.
+        height: height of the upright photo in pixels.
+
+    Raises:
+        ValueError: when the fields contradict one another.
+    """
+
+    label: str | None
+    probabilities: dict[str, float]
+    in_scope: float
+    plausible: tuple[str, ...]
+    reason: Reason | None
+    regions: np.ndarray
+    treatment: TreatmentPlan | None
+    model_id: str
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        """Refuse a result that contradicts itself."""
+        if tuple(self.probabilities) != SCAR_TYPES:
+            raise ValueError(f"probabilities must have the keys {SCAR_TYPES} in order, got {tuple(self.probabilities)}")
+        total = sum(self.probabilities.values())
+        if not math.isclose(total, 1.0, abs_tol=1e-5):
+            raise ValueError(f"probabilities must sum to 1, got {total}")
+        if not 0.0 <= self.in_scope <= 1.0:
+            raise ValueError(f"in_scope must lie in 0..1, got {self.in_scope}")
+        if (self.label is None) == (self.reason is None):
+            raise ValueError(f"exactly one of label and reason must be given, got {self.label!r} and {self.reason!r}")
+        if self.label is not None and self.label not in SCAR_TYPES:
+            raise ValueError(f"label must be one of {SCAR_TYPES}, got {self.label!r}")
+        if self.reason is not None and self.reason not in REASONS:
+            raise ValueError(f"reason must be one of {tuple(REASONS)}, got {self.reason!r}")
+        if not self.plausible or not set(self.plausible) <= set(SCAR_TYPES):
+            raise ValueError(f"plausible must be a non-empty choice of {SCAR_TYPES}, got {self.plausible}")
+        if self.regions.ndim != 3 or len(self.regions) != len(SCAR_TYPES):
+            raise ValueError(f"regions must have shape [{len(SCAR_TYPES)}, h, w], got {self.regions.shape}")
+        if self.treatment is not None and self.reason in ("out_of_scope", "low_quality"):
+            raise ValueError(f"a photo refused as {self.reason} must not carry a treatment")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the prediction as plain JSON types; `regions` becomes nested lists rounded to three digits."""
+        return {
+            "label": self.label,
+            "probabilities": dict(self.probabilities),
+            "in_scope": self.in_scope,
+            "plausible": list(self.plausible),
+            "reason": self.reason,
+            "regions": [[[round(float(value), 3) for value in row] for row in plane] for plane in self.regions],
+            "treatment": None if self.treatment is None else self.treatment.to_dict(),
+            "model_id": self.model_id,
+            "width": self.width,
+            "height": self.height,
+            "notice": NOTICE,
+        }

@@ -1,0 +1,1 @@
+"""Training scripts and measurement; nothing imports this package but the command line."""
