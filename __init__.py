@@ -2,3 +2,36 @@
 
 Information, not a diagnosis.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scarlens.inference.batch import BatchSummary, predict_folder
+    from scarlens.inference.classifier import Classifier, load, predict
+    from scarlens.inference.prediction import Prediction
+    from scarlens.inference.treatments import TreatmentPlan
+
+__all__ = ["BatchSummary", "Classifier", "Prediction", "TreatmentPlan", "load", "predict", "predict_folder"]
+
+_HOMES = {
+    "BatchSummary": "batch",
+    "predict_folder": "batch",
+    "Classifier": "classifier",
+    "load": "classifier",
+    "predict": "classifier",
+    "Prediction": "prediction",
+    "TreatmentPlan": "treatments",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import scarlens` loads neither OpenCV nor torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"scarlens.inference.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

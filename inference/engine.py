@@ -1,0 +1,117 @@
+"""Arrays in, scores out: ONNX Runtime by default, torch as the reference it is tested against.
+
+Nothing else in the project knows which of the two answers.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from ..model.checkpoint import Card, CheckpointError, card_of, load_checkpoint, read_sealed
+
+if TYPE_CHECKING:
+    from ..model.network import ScarNetwork
+
+
+class Scores(NamedTuple):
+    """Raw scores of N photos as float32 arrays; `model.network.NetworkOutput` says what they mean.
+
+    Attributes:
+        class_map: [N, 3, h, w].
+        type_logits: [N, 3].
+        scope_logit: [N].
+    """
+
+    class_map: np.ndarray
+    type_logits: np.ndarray
+    scope_logit: np.ndarray
+
+
+class Engine(Protocol):
+    """What runs the network.
+
+    Attributes:
+        card: the checkpoint's card.
+    """
+
+    card: Card
+
+    def __call__(self, photos: np.ndarray) -> Scores:
+        """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them."""
+        ...
+
+
+class OnnxEngine:
+    """ONNX Runtime on the CPU."""
+
+    card: Card
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        """Load an `.onnx` checkpoint; `threads` is the number of cores to use, by default all that this process may."""
+        import onnxruntime
+
+        data = read_sealed(path)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or _usable_cores()
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has no common base class for its errors
+            raise CheckpointError(f"{path}: expected an ONNX model, found: {error}") from error
+        self.card = card_of(path, self._session.get_modelmeta().custom_metadata_map.get("card"))
+
+    def __call__(self, photos: np.ndarray) -> Scores:
+        """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them."""
+        return Scores(*self._session.run(list(Scores._fields), {"photos": photos}))
+
+
+class TorchEngine:
+    """torch on any device: the reference, the way to a GPU, and what training measures with."""
+
+    card: Card
+
+    def __init__(self, network: ScarNetwork, card: Card, *, device: str = "cpu") -> None:
+        """Wrap a network, which is moved to a device such as "cpu", "cuda" or "cuda:1" and set to evaluate."""
+        import torch
+
+        self._torch = torch
+        self._device = torch.device(device)
+        self._network = network.to(self._device).eval()
+        self.card = card
+
+    def __call__(self, photos: np.ndarray) -> Scores:
+        """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them."""
+        with self._torch.inference_mode():
+            output = self._network(self._torch.from_numpy(photos).to(self._device))
+        return Scores(*(part.float().cpu().numpy() for part in output))
+
+
+def open_engine(checkpoint: Path, *, device: str = "cpu") -> Engine:
+    """Choose the engine for a checkpoint.
+
+    An `.onnx` file runs on ONNX Runtime. So does a `.safetensors` file on the CPU when its ONNX form, of the same name
+    and the same model, lies beside it; otherwise torch runs it.
+
+    Raises:
+        CheckpointError: unreadable checkpoint, or an ONNX file on another device than the CPU.
+    """
+    if checkpoint.suffix == ".onnx":
+        if device != "cpu":
+            raise CheckpointError(f"{checkpoint}: an ONNX file runs on the CPU; give the .safetensors file for {device}")
+        return OnnxEngine(checkpoint)
+    twin = checkpoint.with_suffix(".onnx")
+    if device == "cpu" and twin.is_file():
+        engine = OnnxEngine(twin)
+        if engine.card.model_id == load_checkpoint(checkpoint)[1].model_id:
+            return engine
+    from ..model.export import network_of  # torch is loaded only where it answers
+
+    return TorchEngine(*network_of(checkpoint), device=device)
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

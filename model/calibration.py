@@ -1,0 +1,150 @@
+"""From raw scores to probabilities that mean what they say, plausible sets, and knowing when to keep silent.
+
+Everything here is fitted on scores of photos that the model did not see, in NumPy, and stored in the checkpoint's card.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from ..datasets.labels import SCAR_TYPES
+
+COVERAGE: Final = 0.90
+"""Share of photos whose true type the plausible set is meant to hold."""
+
+FALSE_REFUSALS: Final = 0.05
+"""Share of photos of the three types that may be refused as out of scope."""
+
+COST_OF_SILENCE: Final = 0.5
+"""What "can't tell" costs when a wrong type costs 1 and a right one 0.
+
+The decision of least expected cost is then to answer only with a probability of at least 1 - 0.5 (Chow, "On optimum
+recognition error and reject tradeoff", IEEE Transactions on Information Theory, 1970).
+"""
+
+MIN_SIDE: Final = 64
+"""Shortest side in pixels of a photo worth judging: below, a scar of 2 mm on a cheek is smaller than a pixel or two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How scores become an answer.
+
+    Attributes:
+        temperature: type logits are divided by it before the softmax (temperature scaling, Guo et al., ICML 2017).
+        scope_slope: the scope logit is multiplied by it and
+        scope_offset: shifted by this before the sigmoid (Platt scaling, Platt 1999).
+        plausible_thresholds: per type, in the order of `SCAR_TYPES`: the type is plausible from this probability on.
+        scope_threshold: below this scope probability the photo is refused as out of scope.
+        answer_threshold: below this probability of the best type the answer is "ambiguous".
+        fitted_on: what the numbers come from, in words.
+    """
+
+    temperature: float = 1.0
+    scope_slope: float = 1.0
+    scope_offset: float = 0.0
+    plausible_thresholds: tuple[float, ...] = (0.0,) * len(SCAR_TYPES)
+    scope_threshold: float = 0.5
+    answer_threshold: float = 1.0 - COST_OF_SILENCE
+    fitted_on: str = "nothing: raw scores"
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot be a calibration."""
+        numbers = (self.temperature, self.scope_slope, self.scope_offset, self.scope_threshold, self.answer_threshold)
+        if not all(math.isfinite(number) for number in (*numbers, *self.plausible_thresholds)):
+            raise ValueError("every number of a calibration must be finite")
+        if self.temperature <= 0 or self.scope_slope <= 0:
+            raise ValueError(f"temperature and scope_slope must be positive, got {self.temperature}, {self.scope_slope}")
+        if len(self.plausible_thresholds) != len(SCAR_TYPES):
+            raise ValueError(f"expected {len(SCAR_TYPES)} plausible_thresholds, got {len(self.plausible_thresholds)}")
+
+    def probabilities(self, type_logits: np.ndarray) -> np.ndarray:
+        """Turn type logits [..., 3] into probabilities [..., 3] that sum to 1 along the last axis."""
+        return softmax(np.asarray(type_logits, dtype=np.float64) / self.temperature)
+
+    def in_scope(self, scope_logit: np.ndarray) -> np.ndarray:
+        """Turn scope logits [...] into the probability that a photo shows one of the three types."""
+        return sigmoid(self.scope_slope * np.asarray(scope_logit, dtype=np.float64) + self.scope_offset)
+
+    def plausible(self, probabilities: np.ndarray) -> tuple[str, ...]:
+        """Return the types of the conformal prediction set of one photo, most probable first.
+
+        The most probable type always belongs to it: an empty set would tell a reader nothing.
+        """
+        order = np.argsort(-probabilities, kind="stable")
+        return tuple(SCAR_TYPES[i] for i in order if i == order[0] or probabilities[i] >= self.plausible_thresholds[i])
+
+
+def fit_calibration(
+    *, type_logits: np.ndarray, scope_logits: np.ndarray, type_indices: np.ndarray, fitted_on: str
+) -> Calibration:
+    """Fit a calibration to the scores of photos the model did not see.
+
+    Args:
+        type_logits: [N, 3].
+        scope_logits: [N].
+        type_indices: int [N], index into `SCAR_TYPES`, or -1 for a photo that shows none of the types. At least one
+            photo of each type; without out-of-scope photos the scope stays uncalibrated and nothing is refused.
+        fitted_on: what the scores come from, in words.
+    """
+    shown = type_indices >= 0
+    temperature = _fit_temperature(type_logits[shown], type_indices[shown])
+    slope, offset = (1.0, 0.0) if shown.all() else _fit_platt(scope_logits, shown)
+    scores = Calibration(temperature=temperature, scope_slope=slope, scope_offset=offset)
+    probabilities = scores.probabilities(type_logits[shown])
+    refused_below = 0.0 if shown.all() else float(np.quantile(scores.in_scope(scope_logits[shown]), FALSE_REFUSALS))
+    return Calibration(
+        temperature=temperature,
+        scope_slope=slope,
+        scope_offset=offset,
+        plausible_thresholds=_conformal_thresholds(probabilities, type_indices[shown]),
+        scope_threshold=refused_below,
+        fitted_on=fitted_on,
+    )
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax of [..., K] along its last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return the logistic function of each number, without overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * logits))
+
+
+def _fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
+    from scipy.optimize import minimize_scalar  # fitting only: prediction does not load it
+
+    def log_loss(log_temperature: float) -> float:
+        probabilities = softmax(logits / math.exp(log_temperature))
+        return float(-np.log(probabilities[np.arange(len(targets)), targets] + 1e-12).mean())
+
+    return math.exp(minimize_scalar(log_loss, bounds=(-4.0, 4.0), method="bounded").x)
+
+
+def _fit_platt(logits: np.ndarray, shown: np.ndarray) -> tuple[float, float]:
+    from sklearn.linear_model import LogisticRegression
+
+    # Both sides weigh the same: how often users send other pictures is unknown, and not as in the training folder.
+    model = LogisticRegression(C=1.0, class_weight="balanced").fit(logits[:, None], shown)
+    return max(float(model.coef_[0, 0]), 1e-3), float(model.intercept_[0])
+
+
+def _conformal_thresholds(probabilities: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
+    """Class-conditional split conformal prediction with the score 1 - p(true type) (Sadinle, Lei & Wasserman 2019).
+
+    Per type, the ceil((n + 1) * coverage)-th smallest score of its n photos; with too few photos, everything is
+    plausible.
+    """
+    thresholds = []
+    for index in range(len(SCAR_TYPES)):
+        scores = np.sort(1.0 - probabilities[targets == index, index])
+        rank = math.ceil((len(scores) + 1) * COVERAGE)
+        thresholds.append(0.0 if rank > len(scores) else float(1.0 - scores[rank - 1]))
+    return tuple(thresholds)

@@ -1,0 +1,212 @@
+"""One file that explains itself: weights, and a JSON card that says all that prediction needs to know about them.
+
+The card stands in the header of a safetensors file, or in the metadata of an ONNX file. Both carry a seal: the SHA-256
+of the whole file with the seal itself blanked out, so that one flipped bit anywhere is noticed. Opening a stranger's
+checkpoint runs nothing: there is no pickle in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from ..datasets.labels import SCAR_TYPES
+from .calibration import Calibration
+
+FORMAT: Final = 1
+"""Version of the card. A reader refuses a version that it does not know."""
+
+MAX_BYTES: Final = 500_000_000
+"""A larger file is no checkpoint of this project."""
+
+_SEAL_PREFIX: Final = b"scarlens-sha256:"
+BLANK_SEAL: Final = _SEAL_PREFIX.decode() + "0" * 64
+"""What a file's metadata holds before `seal` puts the digest there."""
+_SEAL: Final = re.compile(re.escape(_SEAL_PREFIX) + rb"([0-9a-f]{64})")
+
+
+class CheckpointError(ValueError):
+    """The file is no usable checkpoint; the message says what was expected and what was found."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a checkpoint says about itself.
+
+    Attributes:
+        trunk: torchvision name of the trunk.
+        size: side of the network's square input in pixels.
+        mean: per-channel mean of the input, RGB on 0..1.
+        std: per-channel standard deviation of the input, RGB on 0..1.
+        calibration: how scores become an answer.
+        model_id: digest of weights and card, which names the model; the same in both file forms. `save_checkpoint`
+            fills it in.
+        scar_types: order of the type axis; must be `SCAR_TYPES`.
+        training: the resolved configuration and a summary of the data, for people.
+        format: version of this card.
+    """
+
+    trunk: str
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    calibration: Calibration
+    model_id: str = ""
+    scar_types: tuple[str, ...] = SCAR_TYPES
+    training: Mapping[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Return the card as one line of JSON with sorted keys."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """Read a card.
+
+        Raises:
+            CheckpointError: unknown version, missing or unknown fields, or values out of range.
+        """
+        try:
+            raw = json.loads(text)
+            if raw.get("format") != FORMAT:
+                raise CheckpointError(f"expected a card of format {FORMAT}, found {raw.get('format')!r}")
+            unknown = set(raw) - {entry.name for entry in fields(cls)}
+            if unknown:
+                raise CheckpointError(f"the card has unknown fields: {sorted(unknown)}")
+            raw["calibration"]["plausible_thresholds"] = tuple(raw["calibration"]["plausible_thresholds"])
+            raw["calibration"] = Calibration(**raw["calibration"])
+            for name in ("mean", "std", "scar_types"):
+                raw[name] = tuple(raw[name])
+            card = cls(**raw)
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise error if isinstance(error, CheckpointError) else CheckpointError(f"the card is malformed: {error}") from error
+        card._check()
+        return card
+
+    def _check(self) -> None:
+        if self.scar_types != SCAR_TYPES:
+            raise CheckpointError(f"expected the types {SCAR_TYPES} in this order, found {self.scar_types}")
+        if not isinstance(self.size, int) or not 32 <= self.size <= 4096:
+            raise CheckpointError(f"expected an input size of 32 to 4096 pixels, found {self.size!r}")
+        numbers = (*self.mean, *self.std)
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(np.isfinite(numbers)) or min(self.std) <= 0:
+            raise CheckpointError(f"expected three finite means and positive deviations, found {self.mean}, {self.std}")
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, np.ndarray], card: Card) -> Card:
+    """Write weights and card as one safetensors file, whole or not at all.
+
+    Args:
+        path: the file to write; an earlier one is replaced only when the new one is safely on disk.
+        tensors: the network's state by name.
+        card: what stands in the header; its `model_id` is computed here.
+
+    Returns:
+        The card as it was written.
+    """
+    from safetensors.numpy import save
+
+    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    card = replace(card, model_id=_model_id(contiguous, card))
+    write_atomically(path, seal(save(contiguous, {"card": card.to_json(), "seal": BLANK_SEAL})))
+    return card
+
+
+def _model_id(tensors: Mapping[str, np.ndarray], card: Card) -> str:
+    digest = hashlib.sha256(replace(card, model_id="").to_json().encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"|{name}|{tensor.dtype.str}|{tensor.shape}|".encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], Card]:
+    """Read the weights and the card of a safetensors checkpoint.
+
+    Raises:
+        CheckpointError: not a checkpoint, damaged, of another version, or with a value that is not finite.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    data = read_sealed(path)
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: expected a safetensors file, found: {error}") from error
+    card = card_of(path, header.get("__metadata__", {}).get("card"))
+    for name, tensor in tensors.items():
+        if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name} holds values that are not finite; the training diverged")
+    if (model_id := _model_id(tensors, card)) != card.model_id:
+        raise CheckpointError(f"{path}: the card names the model {card.model_id}, but its contents are {model_id}")
+    return tensors, card
+
+
+def card_of(path: Path, text: str | None) -> Card:
+    """Read the card found in a file's metadata; an error names the file."""
+    if text is None:
+        raise CheckpointError(f"{path}: expected a card in the file's metadata, found none; was it made by scarlens?")
+    try:
+        return Card.from_json(text)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def seal(data: bytes) -> bytes:
+    """Put the file's digest where its blank seal stands."""
+    digest = hashlib.sha256(data).hexdigest().encode()
+    return data.replace(BLANK_SEAL.encode(), _SEAL_PREFIX + digest, 1)
+
+
+def read_sealed(path: Path) -> bytes:
+    """Read a checkpoint file of either form and check its seal.
+
+    Raises:
+        CheckpointError: missing, too large, without a seal, or changed since it was written.
+    """
+    try:
+        if not path.is_file():
+            raise CheckpointError(f"{path}: expected a checkpoint file, found none there")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise CheckpointError(f"{path}: expected at most {MAX_BYTES} bytes, found {size}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    found = _SEAL.search(data)
+    if found is None:
+        raise CheckpointError(f"{path}: expected a checkpoint that scarlens sealed (.safetensors or .onnx), found no seal")
+    blank = data[: found.start()] + BLANK_SEAL.encode() + data[found.end() :]
+    if hashlib.sha256(blank).hexdigest().encode() != found[1]:
+        raise CheckpointError(f"{path}: the file was damaged or changed after it was written; copy or train it again")
+    return data
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a crash leaves the earlier one, never a part of the new one."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # the new name itself must survive a power cut
+    finally:
+        os.close(directory)

@@ -1,0 +1,86 @@
+"""From a safetensors checkpoint to one ONNX file that carries the same card."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .checkpoint import BLANK_SEAL, Card, CheckpointError, load_checkpoint, seal, write_atomically
+from .network import ScarNetwork, TrunkError
+
+OUTPUT_NAMES = ("class_map", "type_logits", "scope_logit")
+
+
+def network_of(path: Path) -> tuple[ScarNetwork, Card]:
+    """Build the network of a safetensors checkpoint, ready to evaluate.
+
+    Raises:
+        CheckpointError: when the file cannot be read, or names or shapes do not fit the trunk that its card names.
+    """
+    tensors, card = load_checkpoint(path)
+    try:
+        network = ScarNetwork(card.trunk)
+    except TrunkError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    wanted = network.state_dict()
+    found = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
+    if set(wanted) != set(found):
+        odd = sorted(set(wanted) ^ set(found))
+        raise CheckpointError(f"{path}: {len(odd)} tensors do not fit {card.trunk}, such as {odd[0]}")
+    for name, tensor in found.items():
+        if (tensor.shape, tensor.dtype) != (wanted[name].shape, wanted[name].dtype):
+            raise CheckpointError(
+                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, "
+                f"expected {wanted[name].dtype} {tuple(wanted[name].shape)} for {card.trunk}"
+            )
+    network.load_state_dict(found)
+    return network.eval(), card
+
+
+def export_onnx(checkpoint: Path, onnx_file: Path) -> Card:
+    """Write the ONNX form of a safetensors checkpoint, with its card in the metadata.
+
+    The input is `photos`, float32 [N, 3, S, S]; the outputs are those of `NetworkOutput`.
+
+    Raises:
+        CheckpointError: when the checkpoint cannot be read.
+    """
+    import onnx
+
+    network, card = network_of(checkpoint)
+    photos = torch.zeros(2, 3, card.size, card.size)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
+        file = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            _Outputs(network),
+            (photos,),
+            str(file),
+            input_names=["photos"],
+            output_names=list(OUTPUT_NAMES),
+            dynamic_shapes={"photos": {0: torch.export.Dim("N")}},
+            external_data=False,
+            verbose=False,
+        )
+        model = onnx.load(str(file))
+    for node in model.graph.node:  # the exporter writes stack traces with paths of this machine
+        del node.metadata_props[:]
+        node.doc_string = ""
+    onnx.helper.set_model_props(model, {"card": card.to_json(), "seal": BLANK_SEAL})
+    write_atomically(onnx_file, seal(model.SerializeToString()))
+    return card
+
+
+class _Outputs(torch.nn.Module):
+    """The network with a plain tuple as output, which the exporter names."""
+
+    def __init__(self, network: ScarNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return tuple(self.network(photos))

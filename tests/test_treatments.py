@@ -1,0 +1,412 @@
+"""What the documents say about treatment: the figures, the sources, the disagreements, and a prediction's plan."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+from scarlens.datasets.labels import SCAR_TYPES
+from scarlens.inference.prediction import NOTICE
+from scarlens.inference.treatment_tables import print_tables
+from scarlens.inference.treatments import (
+    GENERAL,
+    KINDS,
+    PROCEDURE,
+    catalogue,
+    everything,
+    plan,
+    read_catalogue,
+    treatments_for,
+)
+
+FILES = {
+    "000": "000_a7f373fef24d8bec.txt",
+    "001": "001_e862a3ef3df4edb4.txt",
+    "002": "002_c01006068fed94c6.txt",
+    "003": "003_a987b77342a1f779.txt",
+    "004": "004_5b5eb9a8ed46a338.txt",
+}
+NAMES = {file: number for number, file in FILES.items()}
+
+# As the documents print them: treatment, quantity, low, high, document.
+FIGURES = [
+    ("tca_cross", "improvement_percent", 30, 60, "003"),
+    ("tca_cross", "sessions", 3, 4, "003"),
+    ("fractional_laser", "improvement_percent", 40, 70, "003"),
+    ("fractional_laser", "downtime_days", 7, 14, "003"),
+    ("microneedling_rf", "improvement_percent", 25, 50, "003"),
+    ("fillers", "lasts_months", 6, 12, "003"),
+    ("punch_excision", "improvement_percent", 70, 90, "003"),
+    ("punch_excision", "recovery_days", 7, 10, "003"),
+    ("subcision", "improvement_percent", 40, 60, "003"),
+    ("subcision", "recovery_days", 5, 7, "003"),
+    ("dermal_grafting", "improvement_percent", 80, 95, "003"),
+    ("dermal_grafting", "recovery_days", 14, 21, "003"),
+    ("unspecified", "improvement_percent", 60, None, "004"),
+    ("unspecified", "sessions", 3, 4, "004"),
+    ("unspecified", "sessions", 5, 6, "004"),
+    ("sunscreen", "spf", 30, None, "003"),
+    ("sunscreen", "every_hours", 2, 2, "003"),
+    ("moisturiser", "times_a_day", 2, 2, "003"),
+    ("follow_up", "visits", 3, 6, "003"),
+    ("follow_up", "over_months", 6, 6, "003"),
+]
+
+WORDS = [
+    ("microneedling_rf", "downtime_days", "minimal"),
+    ("fractional_laser", "downtime_days", "limited"),
+    ("fillers", "improvement_percent", "at once"),
+]
+
+NAMED = {
+    "ice_pick": {
+        "tca_cross": {"002", "003", "004"},
+        "laser": {"000", "001", "002", "003"},
+        "co2_laser": {"001"},
+        "fractional_laser": {"003"},
+        "microneedling": {"000", "001"},
+        "microneedling_rf": {"003"},
+        "fillers": {"000", "001", "002", "003"},
+        "chemical_peel": {"000", "002"},
+        "dermabrasion": {"001"},
+        "punch_excision": {"001", "002", "003"},
+        "punch_grafting": {"002"},
+        "subcision": {"001", "003"},
+        "dermal_grafting": {"003"},
+        "staged": {"003"},
+        "combined_non_surgical": {"003"},
+        "fillers_with_subcision": {"001", "003"},
+        "benzoyl_peroxide": {"002"},
+        "salicylic_acid": {"002"},
+        "topical_retinoid": {"002"},
+        "home_products": {"001"},
+        "unspecified": {"004"},
+    },
+    "boxcar": {"subcision": {"003"}, "fillers": {"003"}, "chemical_peel": {"003"}},
+    "rolling": {"subcision": {"003"}, "microneedling": {"003"}, "laser": {"003"}},
+}
+
+GOOD = """
+[documents.000]
+file = "000_a.txt"
+title = "t"
+kind = "k"
+[documents.001]
+file = "001_b.txt"
+title = "t"
+kind = "k"
+[[fact]]
+topic = "cause"
+about = ["ice_pick"]
+source = "000"
+says = "this"
+disputed = ["d"]
+[[treatment]]
+id = "t"
+name = "T"
+kind = "surgical"
+[[treatment.claim]]
+topic = "effect"
+about = ["ice_pick"]
+source = "001"
+says = "that"
+sessions = [3, 4]
+disputed = ["d"]
+[[disagreement]]
+id = "d"
+subject = "s"
+nature = "figures"
+about = ["ice_pick"]
+sides = [{ says = "this", sources = ["000"] }, { says = "that", sources = ["001"] }]
+"""
+
+
+def all_claims():
+    data = catalogue()
+    return [*data.facts, *(claim for treatment in data.treatments for claim in treatment.claims)]
+
+
+def by_id(name):
+    return next(treatment for treatment in catalogue().treatments if treatment.id == name)
+
+
+def all_figures():
+    return [
+        (treatment.id, figure.quantity, figure.low, figure.high, NAMES[claim.document])
+        for treatment in catalogue().treatments
+        for claim in treatment.claims
+        for figure in claim.figures
+        if figure.words is None
+    ]
+
+
+# --- the figures -----------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_those_of_the_documents_and_no_others():
+    assert sorted(map(str, all_figures())) == sorted(map(str, FIGURES))
+
+
+@pytest.mark.parametrize(("name", "quantity", "words"), WORDS)
+def test_where_no_number_is_given_the_words_stand(name, quantity, words):
+    found = [figure for figure, _ in by_id(name).figures(quantity) if figure.words is not None]
+    assert [(figure.words, figure.low, figure.high, figure.value) for figure in found] == [(words, None, None, words)]
+
+
+def test_open_bounds_stay_open():
+    ((more, _),) = by_id("unspecified").figures("improvement_percent")
+    assert (more.low, more.high, more.exclusive, more.value) == (60, None, True, "more than 60 %")
+    ((spf, _),) = by_id("sunscreen").figures("spf")
+    assert (spf.low, spf.high, spf.exclusive, spf.value) == (30, None, False, "at least 30")
+
+
+def test_facts_with_figures():
+    found = {
+        (fact.topic, fact.about, figure.quantity, figure.low, figure.high, figure.exclusive, NAMES[fact.document])
+        for fact in catalogue().facts
+        for figure in fact.figures
+        if figure.words is None
+    }
+    assert found == {
+        ("morphology", ("ice_pick",), "width_mm", None, 2, True, "002"),
+        ("morphology", ("ice_pick",), "width_mm", None, 2, True, "003"),
+        ("morphology", ("ice_pick",), "depth_mm", 2, 3, False, "004"),
+        ("prevalence", ("acne_scars",), "prevalence_percent", 20, None, True, "003"),
+    }
+
+
+# --- the claims ------------------------------------------------------------------------------------------------------
+
+
+def test_every_claim_names_a_document_and_every_document_contributes():
+    assert [document.file for document in catalogue().documents] == list(FILES.values())
+    assert {claim.document for claim in all_claims()} == set(FILES.values())
+    assert all(claim.says.strip() and claim.about for claim in all_claims())
+
+
+@pytest.mark.parametrize("scar_type", SCAR_TYPES)
+def test_a_type_has_the_treatments_its_documents_name_and_no_others(scar_type):
+    found = {
+        treatment.id: {NAMES[claim.document] for claim in treatment.claims if scar_type in claim.about}
+        for treatment in treatments_for(scar_type)
+        if treatment.kind not in ("prevention", "after_care")
+    }
+    assert found == NAMED[scar_type]
+
+
+@pytest.mark.parametrize("scar_type", SCAR_TYPES)
+def test_a_plan_holds_only_what_is_said_of_its_type(scar_type):
+    chosen = plan(scar_type, [scar_type])
+    assert all(scar_type in claim.about or claim.about == (PROCEDURE,) for claim in chosen.types[0].claims)
+    assert all(set(claim.about) & set(GENERAL) for claim in chosen.general.claims)
+
+
+@pytest.mark.parametrize("scar_type", ["boxcar", "rolling"])
+def test_no_figure_is_given_for_boxcar_or_rolling(scar_type):
+    (part,) = plan(scar_type, [scar_type]).types
+    assert not any(claim.figures for claim in part.claims)
+    assert {fact.document for fact in part.facts} == {FILES["003"]}
+
+
+def test_each_type_has_its_shape():
+    shapes = {
+        part.scar_type: " ".join(fact.says for fact in part.facts if fact.topic == "morphology")
+        for part in plan(None, SCAR_TYPES).types
+    }
+    assert "V-shaped" in shapes["ice_pick"]
+    assert "rectangular" in shapes["boxcar"]
+    assert "wave-like" in shapes["rolling"]
+
+
+def test_every_kind_of_treatment_and_every_habit_is_there():
+    names = {kind: {treatment.id for treatment in catalogue().treatments if treatment.kind == kind} for kind in KINDS}
+    assert names["prevention"] == {
+        *("treat_acne_early", "see_dermatologist", "hands_off", "do_not_scrub", "mild_cleanser", "touch_less"),
+        *("avoid_sun", "no_tight_headwear", "non_comedogenic", "daily_prevention"),
+    }
+    assert names["after_care"] == {
+        *("after_care", "sunscreen", "prescription_retinoid", "moisturiser", "healing_agents", "hands_off_treated"),
+        "follow_up",
+    }
+    assert all(names.values())
+
+
+# --- the disagreements -----------------------------------------------------------------------------------------------
+
+
+def test_disagreements_have_sides_of_several_documents():
+    found = catalogue().disagreements
+    assert len(found) >= 5
+    for disagreement in found:
+        assert len(disagreement.sides) >= 2
+        files = {file for side in disagreement.sides for file in side.documents}
+        assert files <= set(FILES.values())
+        assert disagreement.within_document == (len(files) == 1)
+    assert [disagreement.id for disagreement in found if disagreement.within_document] == ["laser_downtime"]
+
+
+@pytest.mark.parametrize(
+    ("name", "nature", "sides"),
+    [
+        ("collagen", "contradiction", [{"000", "001", "002"}, {"003"}]),
+        ("topicals", "contradiction", [{"002"}, {"001", "003"}, {"004"}]),
+        ("elimination", "contradiction", [{"000"}, {"001"}, {"002"}, {"004"}]),
+        ("subcision_for_ice_pick", "contradiction", [{"001"}, {"003"}, {"003"}]),
+        ("filler_depth", "contradiction", [{"001"}, {"003"}]),
+        ("punch_scar", "contradiction", [{"001"}, {"003"}]),
+        ("improvement", "figures", [{"003"}, {"004"}]),
+        ("sessions", "figures", [{"003"}, {"004"}]),
+    ],
+)
+def test_known_disagreement(name, nature, sides):
+    (found,) = (disagreement for disagreement in catalogue().disagreements if disagreement.id == name)
+    assert found.nature == nature
+    assert [{NAMES[file] for file in side.documents} for side in found.sides] == sides
+    assert any(name in claim.disputed for claim in all_claims())
+
+
+def test_a_plan_carries_the_disagreements_about_its_type():
+    chosen = plan("ice_pick", [])
+    assert {"collagen", "improvement"} <= {found.id for found in chosen.types[0].disagreements}
+    boxcar = plan("boxcar", [])
+    assert not {"collagen", "improvement"} & {found.id for found in boxcar.types[0].disagreements}
+
+
+# --- the plan --------------------------------------------------------------------------------------------------------
+
+
+def test_the_label_stands_first_then_the_other_plausible_types():
+    chosen = plan("rolling", ["boxcar", "rolling", "ice_pick"])
+    assert (chosen.label, chosen.undecided) == ("rolling", False)
+    assert [part.scar_type for part in chosen.types] == ["rolling", "boxcar", "ice_pick"]
+    assert "Also plausible: boxcar scars" in chosen.to_text()
+
+
+def test_undecided_types_stand_side_by_side():
+    chosen = plan(None, ["boxcar", "rolling"])
+    assert (chosen.label, chosen.undecided) == (None, True)
+    assert [part.scar_type for part in chosen.types] == ["boxcar", "rolling"]
+    assert chosen.to_text().startswith("Undecided")
+    assert not plan(None, ["boxcar"]).undecided
+
+
+def test_spellings_are_understood():
+    assert plan("Ice Pick", ["ice-pick", "Boxcar Scars"]) == plan("ice_pick", ["boxcar"])
+    assert treatments_for("Rolling scars") == treatments_for("rolling")
+
+
+@pytest.mark.parametrize("call", [lambda: plan("keloid", []), lambda: plan(None, ["keloid"])])
+def test_unknown_type_is_refused_with_the_known_ones(call):
+    with pytest.raises(ValueError, match=r'keloid.*"ice pick", "boxcar", "rolling"'):
+        call()
+    with pytest.raises(ValueError, match="keloid"):
+        treatments_for("keloid")
+
+
+def test_plan_without_any_type_is_refused():
+    with pytest.raises(ValueError, match="at least one plausible type"):
+        plan(None, [])
+
+
+def test_json_round_trip():
+    for value in (everything(), plan("ice_pick", ["boxcar"]).to_dict()):
+        assert json.loads(json.dumps(value)) == value
+        assert value["notice"] == NOTICE
+        assert [document["file"] for document in value["documents"]] == list(FILES.values())
+
+
+def test_everything_holds_every_claim():
+    value = everything()
+    claims = [*value["facts"], *(claim for treatment in value["treatments"] for claim in treatment["claims"])]
+    assert len(claims) == len(all_claims())
+    assert all(claim["document"] in NAMES for claim in claims)
+    tca = next(treatment for treatment in value["treatments"] if treatment["id"] == "tca_cross")
+    assert tca["scar_types"] == ["ice_pick"]
+    figures = [claim["figures"] for claim in tca["claims"] if claim["figures"]]
+    assert figures[0]["improvement_percent"] == {"low": 30, "high": 60, "exclusive": False, "text": "30-60 %"}
+
+
+@pytest.mark.parametrize("scar_type", SCAR_TYPES)
+@pytest.mark.parametrize("width", [60, 100])
+def test_text_is_plain_and_names_its_documents(scar_type, width):
+    text = plan(scar_type, [scar_type]).to_text(width)
+    assert NOTICE in " ".join(text.split())
+    assert all(file in text for file in FILES.values())
+    assert text.isascii()
+    body = text[: text.index("\nDocuments\n")]
+    assert max(map(len, body.splitlines())) <= width
+
+
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scar_type", [None, *SCAR_TYPES])
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_tables_keep_file_names_whole_and_end_with_the_notice(scar_type, width):
+    console = Console(file=io.StringIO(), width=width, record=True)
+    print_tables(console, scar_type)
+    text = console.export_text()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert " ".join(text.split()).endswith(NOTICE)
+    assert all(file in text for file in FILES.values())
+
+
+def test_tables_show_the_figures():
+    console = Console(file=io.StringIO(), width=120, record=True)
+    print_tables(console)
+    text = console.export_text()
+    for value in ("30-60 %", "40-70 %", "25-50 %", "more than 60 %", "70-90 %", "80-95 %", "14-21 days", "6-12 months"):
+        assert value in text
+
+
+# --- the data file ---------------------------------------------------------------------------------------------------
+
+
+def test_good_data_are_read():
+    assert len(read_catalogue(GOOD).treatments) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('kind = "surgical"', 'kind = "magic"', "treatment 't': unknown kind 'magic'"),
+        (
+            'about = ["ice_pick"]\nsource = "000"',
+            'about = ["keloid"]\nsource = "000"',
+            "fact 1: unknown about 'keloid'",
+        ),
+        ('source = "001"', 'source = "009"', "treatment 't', claim 1: unknown source '009'"),
+        ('topic = "cause"', 'topic = "effect"', "fact 1: unknown topic 'effect'"),
+        ("sessions = [3, 4]", "sessions = [4, 3]", "low 4 above high 3"),
+        ("sessions = [3, 4]", "sessions = [3, true]", "must be a number, got True"),
+        ("sessions = [3, 4]", "sessions = { about = 3 }", "sessions must be"),
+        ("sessions = [3, 4]", "weeks = [3, 4]", r"unknown \['weeks'\]"),
+        ('says = "that"\nsessions', 'says = " "\nsessions', "says must be a text that is not empty"),
+        (', { says = "that", sources = ["001"] }', "", "at least two sides, got 1"),
+        ('sources = ["001"]', 'sources = ["000"]', "disagreement 'd': its sides are of"),
+        ('says = "this"\ndisputed = ["d"]', 'says = "this"\ndisputed = ["e"]', "'e', which is no disagreement"),
+        ('nature = "figures"', 'nature = "quarrel"', "unknown nature 'quarrel'"),
+        ('subject = "s"', "", r"lacks \['subject'\]"),
+        ('file = "001_b.txt"', 'file = "b.txt"', "file name must begin with '001_'"),
+    ],
+)
+def test_faulty_data_are_refused(old, new, message):
+    assert GOOD.count(old) == 1
+    with pytest.raises(ValueError, match=message):
+        read_catalogue(GOOD.replace(old, new))
+
+
+def test_import_is_light():
+    code = (
+        "import sys, scarlens.inference.treatments as t;"
+        "heavy = {'rich', 'numpy', 'torch', 'cv2'} & set(sys.modules);"
+        "assert not heavy, heavy;"
+        "assert t.catalogue.cache_info().currsize == 0;"
+        "t.plan('ice_pick', []).to_text(); t.everything();"
+        "heavy = {'rich', 'numpy', 'torch', 'cv2'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

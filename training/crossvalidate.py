@@ -1,0 +1,115 @@
+"""Cross-validation by subject: the honest figure, and the held-out scores that a checkpoint is calibrated with.
+
+    python training/crossvalidate.py --data photos/ --out runs/cv
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scarlens.datasets.photos import LabelledPhoto
+from scarlens.datasets.splits import grouped_folds, grouped_holdout
+from scarlens.inference.engine import TorchEngine
+from scarlens.model.calibration import fit_calibration
+from scarlens.model.checkpoint import write_atomically
+from scarlens.model.export import network_of
+from scarlens.training.config import TrainConfig
+from scarlens.training.evaluate import Decisions, ScoredPhotos, decide, measure, score_photos, write_report
+from scarlens.training.train import fit
+
+
+def crossvalidate(
+    photos: Sequence[LabelledPhoto],
+    config: TrainConfig,
+    out: Path,
+    *,
+    folds: int = 5,
+    repeats: int = 1,
+    device: str = "cpu",
+    resume: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Train and measure on folds that never part a subject.
+
+    Within the training part of each fold, early stopping sees its own held-out subjects; the fold that is reported
+    decides nothing. Probabilities, plausible sets and thresholds of each fold are calibrated on the other folds' scores.
+
+    Args:
+        photos: readable labelled photos with subjects.
+        config: the settings; repeat r splits and trains with `config.seed + r`.
+        out: the folder, which is made: `metrics.json`, `predictions.csv`, `confusion.png`, a run folder per fold.
+        folds: number of folds.
+        repeats: how often to deal the photos anew; photos then count once a repeat.
+        device: "cpu" or "cuda".
+        resume: go on with an interrupted cross-validation in the same folder.
+        report: called with a line of text after each fold.
+
+    Returns:
+        The figures that `metrics.json` holds.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "config.yaml", config.to_yaml().encode())
+    parts, rows, decisions = [], [], []
+    for repeat in range(repeats):
+        seeded = config.with_settings(seed=config.seed + repeat)
+        kinds, subjects = [p.kind for p in photos], [p.subject or "" for p in photos]
+        fold_of = grouped_folds(kinds, subjects, folds=folds, seed=seeded.seed)
+        scored = []
+        for fold in range(folds):
+            run = out / f"repeat_{repeat}_fold_{fold}"
+            kept = [photo for photo, other in zip(photos, fold_of, strict=True) if other != fold]
+            held_out = [photo for photo, other in zip(photos, fold_of, strict=True) if other == fold]
+            scored.append(_score_fold(kept, held_out, seeded, run, device=device, resume=resume))
+            truth = scored[-1].type_indices
+            right = scored[-1].type_logits.argmax(axis=1)[truth >= 0] == truth[truth >= 0]
+            report(f"repeat {repeat + 1}/{repeats}, fold {fold + 1}/{folds}: {right.sum()} of {len(right)} types right")
+        parts += scored
+        decisions.append(cross_fitted(scored))
+    everything = ScoredPhotos.joined(parts)
+    decided = Decisions.empty(len(everything.photos))
+    for repeat, part in enumerate(decisions):
+        start = repeat * len(photos)
+        decided.fill(np.arange(start, start + len(photos)), part)
+    figures = {"folds": folds, "repeats": repeats, **measure(everything.photos, decided)}
+    write_report(out, figures, everything, decided)
+    return figures
+
+
+def cross_fitted(folds: Sequence[ScoredPhotos]) -> Decisions:
+    """Decide each fold with a calibration fitted on the others; rows follow the folds in order."""
+    decisions = Decisions.empty(sum(len(fold.photos) for fold in folds))
+    start = 0
+    for number, fold in enumerate(folds):
+        others = ScoredPhotos.joined([other for i, other in enumerate(folds) if i != number])
+        calibration = fit_calibration(
+            type_logits=others.type_logits,
+            scope_logits=others.scope_logits,
+            type_indices=others.type_indices,
+            fitted_on="the other folds",
+        )
+        decisions.fill(np.arange(start, start + len(fold.photos)), decide(fold, calibration))
+        start += len(fold.photos)
+    return decisions
+
+
+def _score_fold(
+    kept: Sequence[LabelledPhoto],
+    held_out: Sequence[LabelledPhoto],
+    config: TrainConfig,
+    run: Path,
+    *,
+    device: str,
+    resume: bool,
+) -> ScoredPhotos:
+    checked = np.zeros(len(kept), dtype=bool)
+    if config.validation_fraction:
+        kinds, subjects = [p.kind for p in kept], [p.subject or "" for p in kept]
+        checked = grouped_holdout(kinds, subjects, fraction=config.validation_fraction, seed=config.seed)
+    training = [photo for photo, apart in zip(kept, checked, strict=True) if not apart]
+    validation = [photo for photo, apart in zip(kept, checked, strict=True) if apart]
+    checkpoint = fit(training, validation, config, run, device=device, resume=resume)
+    return score_photos(TorchEngine(*network_of(checkpoint), device=device), held_out)

@@ -1,0 +1,216 @@
+"""Measure a checkpoint on labelled photos that it has never seen.
+
+    python training/evaluate.py runs/mine/model.safetensors --data photos/ --out runs/evaluation
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scarlens.datasets.labels import SCAR_TYPES
+from scarlens.datasets.photos import LabelledPhoto
+from scarlens.datasets.preprocess import preprocess
+from scarlens.datasets.reader import read_image
+from scarlens.inference.engine import Engine, open_engine
+from scarlens.model.calibration import Calibration, softmax
+from scarlens.model.checkpoint import write_atomically
+from scarlens.training.metrics import Estimate, bootstrap, confusion, scope_figures, type_figures
+from scarlens.training.report import draw_confusion
+
+
+@dataclass(frozen=True)
+class ScoredPhotos:
+    """Raw scores of labelled photos.
+
+    Attributes:
+        photos: the photos, N of them.
+        type_logits: float [N, 3].
+        scope_logits: float [N].
+    """
+
+    photos: Sequence[LabelledPhoto]
+    type_logits: np.ndarray
+    scope_logits: np.ndarray
+
+    @property
+    def type_indices(self) -> np.ndarray:
+        """Index into `SCAR_TYPES` of each photo, -1 for out of scope; int [N]."""
+        return np.array([photo.type_index for photo in self.photos])
+
+    def chosen(self, rows: np.ndarray) -> ScoredPhotos:
+        """Return the photos of an index or bool array."""
+        photos = [self.photos[i] for i in np.arange(len(self.photos))[rows]]
+        return ScoredPhotos(photos, self.type_logits[rows], self.scope_logits[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[ScoredPhotos]) -> ScoredPhotos:
+        """Put several sets one after the other."""
+        photos = [photo for part in parts for photo in part.photos]
+        logits = np.concatenate([part.type_logits for part in parts])
+        return cls(photos, logits, np.concatenate([part.scope_logits for part in parts]))
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What the classifier would answer for N photos.
+
+    Attributes:
+        probabilities: float [N, 3].
+        in_scope: float [N], probability.
+        plausible: bool [N, 3], the members of each plausible set.
+        refused: bool [N], refused as out of scope.
+        answered: bool [N], given a label.
+    """
+
+    probabilities: np.ndarray
+    in_scope: np.ndarray
+    plausible: np.ndarray
+    refused: np.ndarray
+    answered: np.ndarray
+
+    @classmethod
+    def empty(cls, count: int) -> Decisions:
+        """Return decisions to be filled in."""
+        types = len(SCAR_TYPES)
+        flags = (np.zeros((count, types), dtype=bool), np.zeros(count, dtype=bool), np.zeros(count, dtype=bool))
+        return cls(np.zeros((count, types)), np.zeros(count), *flags)
+
+    def fill(self, rows: np.ndarray, part: Decisions) -> None:
+        """Put the decisions of some rows in their place."""
+        for name in ("probabilities", "in_scope", "plausible", "refused", "answered"):
+            getattr(self, name)[rows] = getattr(part, name)
+
+
+def score_photos(
+    engine: Engine, photos: Sequence[LabelledPhoto], *, batch_size: int = 32, advance: Callable[[], None] = lambda: None
+) -> ScoredPhotos:
+    """Score photos with the evaluation transform; `advance` is called after each photo."""
+    card = engine.card
+    types, scopes = [np.zeros((0, len(SCAR_TYPES)))], [np.zeros(0)]
+    for start in range(0, len(photos), batch_size):
+        batch = []
+        for photo in photos[start : start + batch_size]:
+            batch.append(preprocess(read_image(photo.path), size=card.size, mean=card.mean, std=card.std))
+            advance()
+        scores = engine(np.stack(batch))
+        types.append(scores.type_logits)
+        scopes.append(scores.scope_logit)
+    return ScoredPhotos(list(photos), np.concatenate(types), np.concatenate(scopes))
+
+
+def validation_loss(scored: ScoredPhotos) -> float:
+    """Return the log loss of the types over photos that show one, plus that of the scope over all photos."""
+    truth = scored.type_indices
+    shown = truth >= 0
+    of_truth = softmax(scored.type_logits[shown])[np.arange(shown.sum()), truth[shown]]
+    signed = np.where(shown, scored.scope_logits, -scored.scope_logits)
+    return float(-np.log(np.maximum(of_truth, 1e-12)).mean() + np.logaddexp(0.0, -signed).mean())
+
+
+def decide(scored: ScoredPhotos, calibration: Calibration) -> Decisions:
+    """Apply a calibration to raw scores, as the classifier does."""
+    probabilities = calibration.probabilities(scored.type_logits)
+    in_scope = calibration.in_scope(scored.scope_logits)
+    sets = [calibration.plausible(row) for row in probabilities]
+    plausible = np.array([[name in members for name in SCAR_TYPES] for members in sets])
+    refused = in_scope < calibration.scope_threshold
+    answered = ~refused & (probabilities.max(axis=1) >= calibration.answer_threshold)
+    return Decisions(probabilities, in_scope, plausible, refused, answered)
+
+
+def measure(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, Any]:
+    """Compute every figure of a report, as plain JSON types; an interval is `{"value", "low", "high"}`."""
+    truth = np.array([photo.type_index for photo in photos])
+    subjects = [photo.subject or "" for photo in photos]
+    shown = np.flatnonzero(truth >= 0)
+    types, chosen = truth[shown], decisions.probabilities[shown].argmax(axis=1)
+    who = [subjects[i] for i in shown]
+    right, answered = chosen == types, decisions.answered[shown]
+    held = decisions.plausible[shown, types]
+    sizes = decisions.plausible[shown].sum(axis=1)
+
+    def accuracy_answered(i: np.ndarray) -> float:
+        return float(right[i][answered[i]].mean()) if answered[i].any() else float("nan")
+
+    figures = {
+        **type_figures(decisions.probabilities[shown], types, who),
+        "plausible_set_coverage": bootstrap(lambda i: float(held[i].mean()), who),
+        "plausible_set_size": bootstrap(lambda i: float(sizes[i].mean()), who),
+        "share_answered": bootstrap(lambda i: float(answered[i].mean()), who),
+        "accuracy_answered": bootstrap(accuracy_answered, who),
+        "share_refused": bootstrap(lambda i: float(decisions.refused[shown][i].mean()), who),
+    }
+    kinds = [photo.kind for photo in photos]
+    refused = {}
+    for kind in sorted(set(kinds) - set(SCAR_TYPES)):
+        rows = np.array([k == kind for k in kinds])
+        refused[kind] = float(decisions.refused[rows].mean())
+    return {
+        "photos": len(photos),
+        "photos_by_kind": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+        "subjects": len(set(subjects)),
+        "types": {name: asdict(estimate) for name, estimate in figures.items()},
+        "coverage_by_type": {name: float(held[types == k].mean()) for k, name in enumerate(SCAR_TYPES) if (types == k).any()},
+        "confusion": confusion(types, chosen).tolist(),
+        "scope_auroc": {k: asdict(e) for k, e in scope_figures(decisions.in_scope, kinds, subjects).items()},
+        "out_of_scope_refused": refused,
+    }
+
+
+def summary_lines(figures: dict[str, Any]) -> list[str]:
+    """Return the figures as lines for a terminal."""
+    lines = [f"{figures['photos']} photos of {figures['subjects']} subjects; 95 % intervals over resampled subjects"]
+    lines += [f"  {name.replace('_', ' '):<28}{Estimate(**e)}" for name, e in figures["types"].items()]
+    lines += [f"  {'scope AUROC, ' + kind:<28}{Estimate(**e)}" for kind, e in figures["scope_auroc"].items()]
+    lines += ["  confusion, true type by row: " + "  ".join(SCAR_TYPES)]
+    lines += [f"    {name:<10}" + "".join(f"{n:>8}" for n in row) for name, row in zip(SCAR_TYPES, figures["confusion"], strict=True)]
+    return lines
+
+
+def evaluate(checkpoint: Path, photos: Sequence[LabelledPhoto], out: Path, *, device: str = "cpu", advance: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Measure a checkpoint and write `metrics.json`, `predictions.csv` and `confusion.png` into the folder `out`.
+
+    Args:
+        checkpoint: `.safetensors` or `.onnx`.
+        photos: readable labelled photos with subjects, none of whom the checkpoint was trained on.
+        out: the folder, which is made.
+        device: "cpu" or a torch device.
+        advance: called after each photo.
+
+    Returns:
+        The figures that `metrics.json` holds.
+    """
+    engine = open_engine(checkpoint, device=device)
+    scored = score_photos(engine, photos, advance=advance)
+    decisions = decide(scored, engine.card.calibration)
+    figures = {"model_id": engine.card.model_id, **measure(photos, decisions)}
+    write_report(out, figures, scored, decisions)
+    return figures
+
+
+def write_report(out: Path, figures: dict[str, Any], scored: ScoredPhotos, decisions: Decisions) -> None:
+    """Write figures, per-photo answers and the confusion matrix into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "metrics.json", json.dumps(figures, indent=2).encode())
+    write_atomically(out / "predictions.csv", _as_csv(scored, decisions))
+    draw_confusion(np.array(figures["confusion"]), out / "confusion.png")
+
+
+def _as_csv(scored: ScoredPhotos, decisions: Decisions) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [*(f"logit_{name}" for name in SCAR_TYPES), "logit_scope", *(f"p_{name}" for name in SCAR_TYPES), "in_scope"]
+    writer.writerow(["file", "kind", "subject", *names, "refused", "answered"])
+    for i, photo in enumerate(scored.photos):
+        numbers = (*scored.type_logits[i], scored.scope_logits[i], *decisions.probabilities[i], decisions.in_scope[i])
+        flags = (int(decisions.refused[i]), int(decisions.answered[i]))
+        writer.writerow([photo.path, photo.kind, photo.subject, *(f"{number:.6g}" for number in numbers), *flags])
+    return text.getvalue().encode(errors="surrogateescape")
