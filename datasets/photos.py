@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from .audit import near_duplicate_groups, perceptual_hashes
+from .errors import ScarlensError
 from .labels import OUT_OF_SCOPE, SCAR_TYPES, known_spellings, normalise_label
 from .reader import ImageReadError, read_image
 
 
-class PhotoSetError(ValueError):
+class PhotoSetError(ScarlensError, ValueError):
     """The labelled data cannot be used as it is; the message says what to mend."""
 
 
@@ -77,7 +78,9 @@ def _check_not_empty(photos: Sequence[LabelledPhoto], sources: Sequence[Path]) -
 
 def _from_folder(folder: Path, out_of_scope: frozenset[str]) -> list[LabelledPhoto]:
     if not folder.is_dir():
-        raise PhotoSetError(f"{folder}: expected a folder with one sub-folder per class or a .csv manifest, found neither")
+        raise PhotoSetError(
+            f"{folder}: expected a folder with one sub-folder per class or a .csv manifest, found neither"
+        )
     photos: list[LabelledPhoto] = []
     for class_folder in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(entry)):
         label = _label_of(class_folder.name, out_of_scope, where=str(class_folder))
@@ -105,7 +108,9 @@ def _from_manifest(manifest: Path, out_of_scope: frozenset[str]) -> list[Labelle
 
 def _from_row(row: dict[str, str], manifest: Path, line: int, out_of_scope: frozenset[str]) -> LabelledPhoto:
     if not row["file"] or row["label"] is None:
-        raise PhotoSetError(f"{manifest}, line {line}: expected a file and a label, found {row['file']!r}, {row['label']!r}")
+        raise PhotoSetError(
+            f"{manifest}, line {line}: expected a file and a label, found {row['file']!r}, {row['label']!r}"
+        )
     label = _label_of(row["label"], out_of_scope, where=f"{manifest}, line {line}")
     kind = label if label in SCAR_TYPES else row["label"]
     return LabelledPhoto(manifest.parent / row["file"], label, kind, row.get("subject") or None)
@@ -155,5 +160,8 @@ def readable_photos(
             hashes.append(perceptual_hashes(image))
         advance()
     groups = near_duplicate_groups(hashes)
-    named = [photo if photo.subject else replace(photo, subject=f"look-alikes {g}") for photo, g in zip(good, groups, strict=True)]
+    named = [
+        photo if photo.subject else replace(photo, subject=f"look-alikes {g}")
+        for photo, g in zip(good, groups, strict=True)
+    ]
     return named, errors

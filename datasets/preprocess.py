@@ -33,16 +33,14 @@ def fit_square(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def photo_window(height: int, width: int, size: int) -> tuple[int, int, int, int]:
-    """Return where `fit_square` puts a photo of `height` x `width`: top, bottom, left, right in pixels of the square."""
+    """Return where `fit_square` puts a photo: top, bottom, left, right in pixels of the square."""
     scale = size / max(height, width)
     scaled_height, scaled_width = max(1, round(height * scale)), max(1, round(width * scale))
     top, left = (size - scaled_height) // 2, (size - scaled_width) // 2
     return top, top + scaled_height, left, left + scaled_width
 
 
-def normalise(
-    square: np.ndarray, *, mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> np.ndarray:
+def normalise(square: np.ndarray, *, mean: tuple[float, float, float], std: tuple[float, float, float]) -> np.ndarray:
     """Turn RGB uint8 [S, S, 3] into the network's float32 [3, S, S]: (value / 255 - mean) / std per channel."""
     scale = 1.0 / (255.0 * np.asarray(std, dtype=np.float32))
     offset = np.asarray(mean, dtype=np.float32) / np.asarray(std, dtype=np.float32)

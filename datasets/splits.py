@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from .errors import ScarlensError
 
-class SplitError(ValueError):
+
+class SplitError(ScarlensError, ValueError):
     """The photos cannot be split as asked; the message says why."""
 
 
@@ -29,7 +31,9 @@ def grouped_folds(kinds: Sequence[str], subjects: Sequence[str], *, folds: int, 
     for kind in np.unique(kind_array):
         count = len(np.unique(subject_array[kind_array == kind]))
         if count < folds:  # scikit-learn would leave the class out of a fold without a word
-            raise SplitError(f'"{kind}" has {count} subjects; {folds} folds need at least {folds}: add photos or ask for fewer folds')
+            raise SplitError(
+                f'"{kind}" has {count} subjects; {folds} folds need at least {folds}: add photos or ask for fewer folds'
+            )
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     fold_of_photo = np.full(len(kind_array), -1)
     for fold, (_, held_out) in enumerate(splitter.split(kind_array, kind_array, subject_array)):

@@ -66,7 +66,7 @@ class OnnxEngine:
 
     def __call__(self, photos: np.ndarray) -> Scores:
         """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them."""
-        return Scores(*self._session.run(list(Scores._fields), {"photos": photos}))
+        return Scores(*(np.asarray(part) for part in self._session.run(list(Scores._fields), {"photos": photos})))
 
 
 class TorchEngine:
@@ -101,16 +101,28 @@ def open_engine(checkpoint: Path, *, device: str = "cpu") -> Engine:
     """
     if checkpoint.suffix == ".onnx":
         if device != "cpu":
-            raise CheckpointError(f"{checkpoint}: an ONNX file runs on the CPU; give the .safetensors file for {device}")
+            raise CheckpointError(
+                f"{checkpoint}: an ONNX file runs on the CPU; give the .safetensors file for {device}"
+            )
         return OnnxEngine(checkpoint)
-    twin = checkpoint.with_suffix(".onnx")
-    if device == "cpu" and twin.is_file():
-        engine = OnnxEngine(twin)
-        if engine.card.model_id == load_checkpoint(checkpoint)[1].model_id:
-            return engine
+    if device == "cpu" and (engine := _onnx_twin(checkpoint)) is not None:
+        return engine
     from ..model.export import network_of  # torch is loaded only where it answers
 
     return TorchEngine(*network_of(checkpoint), device=device)
+
+
+def _onnx_twin(checkpoint: Path) -> OnnxEngine | None:
+    """Return the ONNX form beside a safetensors checkpoint, unless it is missing, damaged or of another model."""
+    twin = checkpoint.with_suffix(".onnx")
+    if not twin.is_file():
+        return None
+    model_id = load_checkpoint(checkpoint)[1].model_id
+    try:
+        engine = OnnxEngine(twin)
+    except CheckpointError:
+        return None
+    return engine if engine.card.model_id == model_id else None
 
 
 def _usable_cores() -> int:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..datasets.labels import SCAR_TYPES
+from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .treatments import TreatmentPlan
 
 NOTICE: Final = (
-    "Information, not a diagnosis: this is a research tool, not a medical device. Ask a dermatologist before any treatment."
+    "Information, not a diagnosis: this is a research tool, not a medical device. "
+    "Ask a dermatologist before any treatment."
 )
 """Stands on everything a user sees."""
 
@@ -23,9 +24,11 @@ Reason = Literal["out_of_scope", "ambiguous", "low_quality"]
 REASONS: Final[dict[str, str]] = {
     "out_of_scope": "the photo does not seem to show an ice pick, boxcar or rolling scar",
     "ambiguous": "more than one scar type is plausible",
-    "low_quality": "the photo is too small to judge",
+    "low_quality": "the photo is too small or too narrow to judge",
 }
 """Every reason for abstaining, with the sentence a user reads."""
+
+_BAR_WIDTH: Final = 30  # characters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,3 +102,21 @@ class Prediction:
             "height": self.height,
             "notice": NOTICE,
         }
+
+    def to_text(self) -> str:
+        """Return the prediction as a reader wants it in a terminal, with what the documents say about treatment."""
+        lines = [self._headline(), ""]
+        for name, probability in sorted(self.probabilities.items(), key=lambda item: -item[1]):
+            bar = "█" * round(_BAR_WIDTH * probability)
+            lines.append(f"  {DISPLAY_NAMES[name]:<9} {100 * probability:5.1f} %  {bar}")
+        plausible = ", ".join(DISPLAY_NAMES[name] for name in self.plausible)
+        lines += ["", f"  plausible: {plausible} (such a set is meant to hold the true type in 90 % of cases)"]
+        lines += [f"  shows one of the three types: {100 * self.in_scope:.0f} %", ""]
+        lines.append(NOTICE if self.treatment is None else self.treatment.to_text())
+        return "\n".join(lines)
+
+    def _headline(self) -> str:
+        if self.label is not None:
+            return f"Most probable: {DISPLAY_NAMES[self.label]} scars"
+        assert self.reason is not None  # __post_init__ saw to it
+        return f"Can't tell: {REASONS[self.reason]} ({self.reason})"

@@ -1,5 +1,6 @@
 """Where each type is seen: from the network's class map to regions of the photo, and to an overlay picture."""
 
+from pathlib import Path
 from typing import Final
 
 import cv2
@@ -10,15 +11,13 @@ from ..datasets.preprocess import photo_window
 from ..model.calibration import Calibration
 
 COLOURS: Final = {"ice_pick": (213, 94, 0), "boxcar": (0, 114, 178), "rolling": (0, 158, 115)}
-"""RGB of each type: three colours that colour-blind readers tell apart (Okabe & Ito, "Color Universal Design", 2008)."""
+"""RGB of each type: colours that colour-blind readers tell apart (Okabe & Ito, "Color Universal Design", 2008)."""
 
 _OPACITY: Final = 0.55
 _CAPTION_HEIGHT: Final = 28  # pixels
 
 
-def photo_regions(
-    class_map: np.ndarray, calibration: Calibration, *, height: int, width: int, size: int
-) -> np.ndarray:
+def photo_regions(class_map: np.ndarray, calibration: Calibration, *, height: int, width: int, size: int) -> np.ndarray:
     """Cut the photo out of the class map and turn scores into shares.
 
     Args:
@@ -79,6 +78,14 @@ def _legend(width: int) -> np.ndarray:
         cv2.rectangle(legend, (left, 9), (left + 10, 19), COLOURS[name], thickness=-1)
         (text_width, _), _ = cv2.getTextSize(DISPLAY_NAMES[name], cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
         position = (left + 15, 19)
-        cv2.putText(legend, DISPLAY_NAMES[name], position, cv2.FONT_HERSHEY_SIMPLEX, scale, (40, 40, 40), 1, cv2.LINE_AA)
+        cv2.putText(
+            legend, DISPLAY_NAMES[name], position, cv2.FONT_HERSHEY_SIMPLEX, scale, (40, 40, 40), 1, cv2.LINE_AA
+        )
         left += text_width + 30
     return legend
+
+
+def write_overlay(path: Path, image: np.ndarray, regions: np.ndarray) -> None:
+    """Write the overlay of a photo as a PNG without metadata; arguments as for `overlay`."""
+    picture = cv2.cvtColor(overlay(image, regions), cv2.COLOR_RGB2BGR)
+    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())

@@ -58,7 +58,9 @@ class Calibration:
         if not all(math.isfinite(number) for number in (*numbers, *self.plausible_thresholds)):
             raise ValueError("every number of a calibration must be finite")
         if self.temperature <= 0 or self.scope_slope <= 0:
-            raise ValueError(f"temperature and scope_slope must be positive, got {self.temperature}, {self.scope_slope}")
+            raise ValueError(
+                f"temperature and scope_slope must be positive, got {self.temperature}, {self.scope_slope}"
+            )
         if len(self.plausible_thresholds) != len(SCAR_TYPES):
             raise ValueError(f"expected {len(SCAR_TYPES)} plausible_thresholds, got {len(self.plausible_thresholds)}")
 

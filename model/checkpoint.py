@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ..datasets.errors import ScarlensError
 from ..datasets.labels import SCAR_TYPES
 from .calibration import Calibration
 
@@ -34,7 +35,7 @@ BLANK_SEAL: Final = _SEAL_PREFIX.decode() + "0" * 64
 _SEAL: Final = re.compile(re.escape(_SEAL_PREFIX) + rb"([0-9a-f]{64})")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(ScarlensError, ValueError):
     """The file is no usable checkpoint; the message says what was expected and what was found."""
 
 
@@ -89,7 +90,9 @@ class Card:
                 raw[name] = tuple(raw[name])
             card = cls(**raw)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
-            raise error if isinstance(error, CheckpointError) else CheckpointError(f"the card is malformed: {error}") from error
+            raise (
+                error if isinstance(error, CheckpointError) else CheckpointError(f"the card is malformed: {error}")
+            ) from error
         card._check()
         return card
 
@@ -187,7 +190,9 @@ def read_sealed(path: Path) -> bytes:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
     found = _SEAL.search(data)
     if found is None:
-        raise CheckpointError(f"{path}: expected a checkpoint that scarlens sealed (.safetensors or .onnx), found no seal")
+        raise CheckpointError(
+            f"{path}: expected a checkpoint that scarlens sealed (.safetensors or .onnx), found no seal"
+        )
     blank = data[: found.start()] + BLANK_SEAL.encode() + data[found.end() :]
     if hashlib.sha256(blank).hexdigest().encode() != found[1]:
         raise CheckpointError(f"{path}: the file was damaged or changed after it was written; copy or train it again")

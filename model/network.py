@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
+from ..datasets.errors import ScarlensError
 from ..datasets.labels import SCAR_TYPES
 
 TRUNKS: Final = (
@@ -24,7 +25,7 @@ TRUNKS: Final = (
 """Trunks that the tests run. Any other torchvision model with `features` or `layer1` to `layer4` fits as well."""
 
 
-class TrunkError(ValueError):
+class TrunkError(ScarlensError, ValueError):
     """The trunk is unknown or its pretrained weights do not fit; the message says what would."""
 
 
@@ -55,8 +56,8 @@ class ScarNetwork(nn.Module):
         self.trunk = _build_trunk(trunk)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Conv2d(_channels(self.trunk), len(SCAR_TYPES) + 1, kernel_size=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, photos: Tensor) -> NetworkOutput:
         """Score photos given as float32 [N, 3, S, S], normalised by `datasets.preprocess`."""

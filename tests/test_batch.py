@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import scarlens
 from PIL import Image
+
+import scarlens
 from scarlens.inference.batch import COLUMNS, original_path
 from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Scores

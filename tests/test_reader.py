@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, features
+
 from scarlens.datasets.reader import MAX_BYTES, MAX_PIXELS, ImageReadError, read_bytes, read_image
 
 RNG = np.random.default_rng(0)

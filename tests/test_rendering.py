@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+
 from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES
 from scarlens.datasets.rendering import RenderedPhoto, render_photo, write_photos
 from scarlens.datasets.rendering.photo import EXAMPLE_SEEDS, EXAMPLE_SIZE, LABELS, PATCH_MM, write_examples

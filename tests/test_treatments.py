@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from rich.console import Console
+
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.inference.prediction import NOTICE
 from scarlens.inference.treatment_tables import print_tables

@@ -1,6 +1,6 @@
 """Cross-validation by subject: the honest figure, and the held-out scores that a checkpoint is calibrated with.
 
-    python training/crossvalidate.py --data photos/ --out runs/cv
+python training/crossvalidate.py --data photos/ --out runs/cv
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from scarlens.model.checkpoint import write_atomically
 from scarlens.model.export import network_of
 from scarlens.training.config import TrainConfig
 from scarlens.training.evaluate import Decisions, ScoredPhotos, decide, measure, score_photos, write_report
+from scarlens.training.run import Team
 from scarlens.training.train import fit
 
 
@@ -36,7 +37,7 @@ def crossvalidate(
     """Train and measure on folds that never part a subject.
 
     Within the training part of each fold, early stopping sees its own held-out subjects; the fold that is reported
-    decides nothing. Probabilities, plausible sets and thresholds of each fold are calibrated on the other folds' scores.
+    decides nothing. Probabilities, plausible sets and thresholds of a fold come from the other folds' scores.
 
     Args:
         photos: readable labelled photos with subjects.
@@ -53,7 +54,7 @@ def crossvalidate(
     """
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "config.yaml", config.to_yaml().encode())
-    parts, rows, decisions = [], [], []
+    parts, decisions = [], []
     for repeat in range(repeats):
         seeded = config.with_settings(seed=config.seed + repeat)
         kinds, subjects = [p.kind for p in photos], [p.subject or "" for p in photos]
@@ -75,7 +76,8 @@ def crossvalidate(
         start = repeat * len(photos)
         decided.fill(np.arange(start, start + len(photos)), part)
     figures = {"folds": folds, "repeats": repeats, **measure(everything.photos, decided)}
-    write_report(out, figures, everything, decided)
+    if Team.joined(device).leads:
+        write_report(out, figures, everything, decided)
     return figures
 
 
@@ -113,3 +115,9 @@ def _score_fold(
     validation = [photo for photo, apart in zip(kept, checked, strict=True) if apart]
     checkpoint = fit(training, validation, config, run, device=device, resume=resume)
     return score_photos(TorchEngine(*network_of(checkpoint), device=device), held_out)
+
+
+if __name__ == "__main__":
+    from scarlens.cli import main
+
+    main("crossvalidate")

@@ -1,6 +1,6 @@
 """Measure a checkpoint on labelled photos that it has never seen.
 
-    python training/evaluate.py runs/mine/model.safetensors --data photos/ --out runs/evaluation
+python training/evaluate.py runs/mine/model.safetensors --data photos/ --out runs/evaluation
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from scarlens.datasets.labels import SCAR_TYPES
+from scarlens.datasets.errors import ScarlensError
+from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.datasets.preprocess import preprocess
 from scarlens.datasets.reader import read_image
@@ -24,6 +25,10 @@ from scarlens.model.calibration import Calibration, softmax
 from scarlens.model.checkpoint import write_atomically
 from scarlens.training.metrics import Estimate, bootstrap, confusion, scope_figures, type_figures
 from scarlens.training.report import draw_confusion
+
+
+class ScoresError(ScarlensError, ValueError):
+    """A file of scores cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,36 @@ class ScoredPhotos:
         """Index into `SCAR_TYPES` of each photo, -1 for out of scope; int [N]."""
         return np.array([photo.type_index for photo in self.photos])
 
-    def chosen(self, rows: np.ndarray) -> ScoredPhotos:
-        """Return the photos of an index or bool array."""
-        photos = [self.photos[i] for i in np.arange(len(self.photos))[rows]]
-        return ScoredPhotos(photos, self.type_logits[rows], self.scope_logits[rows])
-
     @classmethod
     def joined(cls, parts: Sequence[ScoredPhotos]) -> ScoredPhotos:
         """Put several sets one after the other."""
         photos = [photo for part in parts for photo in part.photos]
         logits = np.concatenate([part.type_logits for part in parts])
         return cls(photos, logits, np.concatenate([part.scope_logits for part in parts]))
+
+    @classmethod
+    def read(cls, path: Path) -> ScoredPhotos:
+        """Read scores back from the `predictions.csv` of a cross-validation or an evaluation.
+
+        Raises:
+            ScoresError: when it is no such file.
+        """
+        try:
+            with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+                rows = list(csv.DictReader(stream))
+            logits = np.array([[float(row[f"logit_{name}"]) for name in SCAR_TYPES] for row in rows])
+            scopes = np.array([float(row["logit_scope"]) for row in rows])
+            labels = [row["kind"] if row["kind"] in SCAR_TYPES else OUT_OF_SCOPE for row in rows]
+            files = [
+                LabelledPhoto(Path(r["file"]), n, r["kind"], r["subject"]) for r, n in zip(rows, labels, strict=True)
+            ]
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise ScoresError(
+                f"{path}: expected the predictions.csv of a cross-validation, found: {error!r}"
+            ) from error
+        if not set(SCAR_TYPES) <= set(labels):
+            raise ScoresError(f"{path}: expected scores of photos of each of {SCAR_TYPES}")
+        return cls(files, logits, scopes)
 
 
 @dataclass(frozen=True)
@@ -158,7 +182,9 @@ def measure(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, 
         "photos_by_kind": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
         "subjects": len(set(subjects)),
         "types": {name: asdict(estimate) for name, estimate in figures.items()},
-        "coverage_by_type": {name: float(held[types == k].mean()) for k, name in enumerate(SCAR_TYPES) if (types == k).any()},
+        "coverage_by_type": {
+            name: float(held[types == k].mean()) for k, name in enumerate(SCAR_TYPES) if (types == k).any()
+        },
         "confusion": confusion(types, chosen).tolist(),
         "scope_auroc": {k: asdict(e) for k, e in scope_figures(decisions.in_scope, kinds, subjects).items()},
         "out_of_scope_refused": refused,
@@ -171,11 +197,21 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
     lines += [f"  {name.replace('_', ' '):<28}{Estimate(**e)}" for name, e in figures["types"].items()]
     lines += [f"  {'scope AUROC, ' + kind:<28}{Estimate(**e)}" for kind, e in figures["scope_auroc"].items()]
     lines += ["  confusion, true type by row: " + "  ".join(SCAR_TYPES)]
-    lines += [f"    {name:<10}" + "".join(f"{n:>8}" for n in row) for name, row in zip(SCAR_TYPES, figures["confusion"], strict=True)]
+    lines += [
+        f"    {name:<10}" + "".join(f"{n:>8}" for n in row)
+        for name, row in zip(SCAR_TYPES, figures["confusion"], strict=True)
+    ]
     return lines
 
 
-def evaluate(checkpoint: Path, photos: Sequence[LabelledPhoto], out: Path, *, device: str = "cpu", advance: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def evaluate(
+    checkpoint: Path,
+    photos: Sequence[LabelledPhoto],
+    out: Path,
+    *,
+    device: str = "cpu",
+    advance: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Measure a checkpoint and write `metrics.json`, `predictions.csv` and `confusion.png` into the folder `out`.
 
     Args:
@@ -207,10 +243,21 @@ def write_report(out: Path, figures: dict[str, Any], scored: ScoredPhotos, decis
 def _as_csv(scored: ScoredPhotos, decisions: Decisions) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [*(f"logit_{name}" for name in SCAR_TYPES), "logit_scope", *(f"p_{name}" for name in SCAR_TYPES), "in_scope"]
+    names = [
+        *(f"logit_{name}" for name in SCAR_TYPES),
+        "logit_scope",
+        *(f"p_{name}" for name in SCAR_TYPES),
+        "in_scope",
+    ]
     writer.writerow(["file", "kind", "subject", *names, "refused", "answered"])
     for i, photo in enumerate(scored.photos):
         numbers = (*scored.type_logits[i], scored.scope_logits[i], *decisions.probabilities[i], decisions.in_scope[i])
         flags = (int(decisions.refused[i]), int(decisions.answered[i]))
         writer.writerow([photo.path, photo.kind, photo.subject, *(f"{number:.6g}" for number in numbers), *flags])
     return text.getvalue().encode(errors="surrogateescape")
+
+
+if __name__ == "__main__":
+    from scarlens.cli import main
+
+    main("evaluate")

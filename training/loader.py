@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -47,7 +47,9 @@ class BalancedBatches(Sampler[list[View]]):
     the last one of an epoch is filled up with views from its start.
     """
 
-    def __init__(self, photos: Sequence[LabelledPhoto], config: TrainConfig, *, rank: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self, photos: Sequence[LabelledPhoto], config: TrainConfig, *, rank: int = 0, processes: int = 1
+    ) -> None:
         """Prepare batches over `photos` for process `rank` of `processes`.
 
         Raises:
@@ -114,7 +116,7 @@ class AugmentedPhotos(Dataset[tuple[np.ndarray, int]]):
         return normalise(square, mean=self._config.mean, std=self._config.std), photo.type_index
 
 
-def training_batches(photos: Sequence[LabelledPhoto], config: TrainConfig, batches: BalancedBatches) -> DataLoader[Batch]:
+def training_batches(photos: Sequence[LabelledPhoto], config: TrainConfig, batches: BalancedBatches) -> DataLoader[Any]:
     """Load the batches that `batches` plans; set its `epoch` before each pass."""
     return DataLoader(
         AugmentedPhotos(photos, config), batch_sampler=batches, num_workers=config.workers, collate_fn=collate

@@ -19,17 +19,19 @@ class Estimate:
     """A figure and its 95 % interval.
 
     Attributes:
-        value: the figure on all photos.
-        low: 2.5th percentile over resamples of subjects.
+        value: the figure on all photos; None where it is not defined, as accuracy is without a single answer.
+        low: 2.5th percentile over those resamples of subjects where the figure is defined.
         high: 97.5th percentile.
     """
 
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
 
     def __str__(self) -> str:
         """Return the figure as a reader wants it: `0.653 (0.560-0.742)`."""
+        if self.value is None:
+            return "not defined"
         return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
 
 
@@ -50,9 +52,12 @@ def bootstrap(
     members = [np.flatnonzero(group == number) for number in range(group.max() + 1)]
     random = np.random.default_rng(seed)
     draws = random.integers(len(members), size=(resamples, len(members)))
+    value = figure(np.arange(len(group)))
+    if np.isnan(value):
+        return Estimate(None, None, None)
     values = [figure(np.concatenate([members[number] for number in draw])) for draw in draws]
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return Estimate(figure(np.arange(len(group))), float(low), float(high))
+    low, high = np.nanpercentile([value, *values], [2.5, 97.5])
+    return Estimate(value, float(low), float(high))
 
 
 def type_figures(
@@ -70,6 +75,16 @@ def type_figures(
     of_truth = probabilities[np.arange(len(type_indices)), type_indices]
     labels = list(range(len(SCAR_TYPES)))
 
+    def macro_f1(i: np.ndarray) -> float:
+        # scikit-learn takes 0 here, its annotation says str
+        score = metrics.f1_score(type_indices[i], chosen[i], average="macro", labels=labels, zero_division=0)  # pyright: ignore[reportArgumentType]
+        return float(score)
+
+    def kappa(i: np.ndarray) -> float:
+        if len(np.union1d(type_indices[i], chosen[i])) < 2:
+            return float("nan")
+        return float(metrics.cohen_kappa_score(type_indices[i], chosen[i], labels=labels))
+
     def recall_mean(i: np.ndarray) -> float:
         recalls = [(chosen[i] == k)[type_indices[i] == k].mean() for k in np.unique(type_indices[i])]
         return float(np.mean(recalls))
@@ -77,10 +92,8 @@ def type_figures(
     figures: Mapping[str, Callable[[np.ndarray], float]] = {
         "accuracy": lambda i: float((chosen[i] == type_indices[i]).mean()),
         "balanced_accuracy": recall_mean,
-        "macro_f1": lambda i: float(
-            metrics.f1_score(type_indices[i], chosen[i], average="macro", labels=labels, zero_division=0)
-        ),
-        "kappa": lambda i: float(metrics.cohen_kappa_score(type_indices[i], chosen[i], labels=labels)),
+        "macro_f1": macro_f1,
+        "kappa": kappa,
         "log_loss": lambda i: float(-np.log(np.maximum(of_truth[i], 1e-12)).mean()),
         "expected_calibration_error": lambda i: calibration_error(probabilities[i], type_indices[i]),
     }
@@ -116,12 +129,12 @@ def scope_figures(
         resamples: of the bootstrap.
     """
     kind_array = np.asarray(kinds)
-    shown = np.isin(kind_array, SCAR_TYPES)
+    shown: np.ndarray = np.isin(kind_array, SCAR_TYPES)
     result = {}
     for kind in sorted(set(kinds) - set(SCAR_TYPES)):
         chosen = np.flatnonzero(shown | (kind_array == kind))
         truth, score = shown[chosen], scope[chosen]
-        who = [subjects[i] for i in chosen]
+        who = [subjects[int(i)] for i in chosen]
 
         def area(i: np.ndarray, truth: np.ndarray = truth, score: np.ndarray = score) -> float:
             return float(metrics.roc_auc_score(truth[i], score[i])) if len(np.unique(truth[i])) == 2 else float("nan")

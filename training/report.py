@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
 
@@ -22,7 +23,7 @@ def draw_learning_curve(history: Sequence[dict[str, float]], best_epoch: int, pa
         axes.plot(epochs, [row["validation_loss"] for row in history], marker=".", label="validation (other subjects)")
     axes.axvline(best_epoch, color="0.6", linestyle="--", linewidth=1, label=f"kept: epoch {best_epoch}")
     axes.set(xlabel="epoch", ylabel="loss: type + scope, nats")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)

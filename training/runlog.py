@@ -27,9 +27,7 @@ class RunLog:
     def steps(self, batches: Iterable[Any], *, epoch: int, total: int) -> Iterator[Any]:
         """Pass the batches of an epoch on, moving a bar where standard error is a terminal."""
         hidden = not (self._enabled and self._console.is_terminal)
-        yield from track(
-            batches, f"epoch {epoch}", total=total, console=self._console, disable=hidden, transient=True
-        )
+        yield from track(batches, f"epoch {epoch}", total=total, console=self._console, disable=hidden, transient=True)
 
     def epoch(self, history: Sequence[dict[str, float]], *, best_epoch: int) -> None:
         """Write down the last row of `history`; the CSV always holds the whole of it, also after a resume."""

@@ -11,14 +11,14 @@ Several GPUs, or several machines (torchrun's own flags name them):
 
 from __future__ import annotations
 
+import csv
 import io
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -26,134 +26,94 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from scarlens.datasets.photos import LabelledPhoto
+from scarlens.datasets.splits import grouped_holdout
 from scarlens.inference.engine import TorchEngine
-from scarlens.model.calibration import Calibration
-from scarlens.model.checkpoint import Card, save_checkpoint, write_atomically
-from scarlens.model.network import NetworkOutput, ScarNetwork, load_trunk_weights
+from scarlens.model.calibration import Calibration, fit_calibration
+from scarlens.model.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from scarlens.model.export import export_onnx, network_of
+from scarlens.model.network import NetworkOutput
 from scarlens.training.config import TrainConfig
-from scarlens.training.evaluate import score_photos, validation_loss
+from scarlens.training.evaluate import ScoredPhotos, decide, measure, score_photos, validation_loss, write_report
 from scarlens.training.loader import BalancedBatches, Batch, training_batches
+from scarlens.training.report import draw_learning_curve
+from scarlens.training.run import Run, Team, TrainingError
 from scarlens.training.runlog import RunLog
 
 STATE_FILE: Final = "state.pt"
 CHECKPOINT_FILE: Final = "model.safetensors"
 
 
-class TrainingError(RuntimeError):
-    """Training cannot start or go on; the message says why and what is left."""
+def train(
+    photos: Sequence[LabelledPhoto],
+    config: TrainConfig,
+    out: Path,
+    *,
+    device: str = "cpu",
+    resume: bool = False,
+    held_out: ScoredPhotos | None = None,
+) -> Path:
+    """Make a checkpoint: split off a validation part, fit, calibrate, measure and export.
+
+    Args:
+        photos: readable labelled photos with subjects.
+        config: the settings.
+        out: the run's folder, which is made: `model.safetensors`, `model.onnx`, `config.yaml`, `photos.csv`, `log.csv`,
+            `learning_curve.png`, TensorBoard files, and `validation/` with figures and the confusion matrix.
+        device: "cpu" or "cuda"; under torchrun each process takes its own GPU.
+        resume: go on with an interrupted run in the same folder.
+        held_out: scores to calibrate with, from a cross-validation with the same settings; without them the validation
+            part serves, and without that the probabilities stay raw.
+
+    Returns:
+        The checkpoint, `model.safetensors`.
+
+    Raises:
+        TrainingError: when the folder holds another run, or the loss stops being finite.
+        SplitError: when a class has too few subjects for a validation part.
+    """
+    apart = np.zeros(len(photos), dtype=bool)
+    if config.validation_fraction:
+        kinds, subjects = [photo.kind for photo in photos], [photo.subject or "" for photo in photos]
+        apart = grouped_holdout(kinds, subjects, fraction=config.validation_fraction, seed=config.seed)
+    training = [photo for photo, held in zip(photos, apart, strict=True) if not held]
+    validation = [photo for photo, held in zip(photos, apart, strict=True) if held]
+    checkpoint = fit(training, validation, config, out, device=device, resume=resume)
+    if Team.joined(device).leads:
+        write_atomically(out / "photos.csv", _photo_list(photos, apart))
+        _finish(checkpoint, photos, validation, held_out)
+    return checkpoint
 
 
-@dataclass(frozen=True)
-class Team:
-    """The processes that torchrun started, or this one alone."""
-
-    rank: int
-    processes: int
-    device: torch.device
-
-    @classmethod
-    def joined(cls, device: str) -> Team:
-        """Join the processes that torchrun started, one GPU each where "cuda" is asked for."""
-        if not dist.is_torchelastic_launched():
-            return cls(0, 1, torch.device(device))
-        if not dist.is_initialized():
-            dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-        if device.startswith("cuda"):
-            device = f"cuda:{dist.get_node_local_rank()}"
-            torch.cuda.set_device(device)
-        return cls(dist.get_rank(), dist.get_world_size(), torch.device(device))
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process validates, writes and reports."""
-        return self.rank == 0
-
-    def agreed(self, value: float) -> float:
-        """Return the leader's value in every process."""
-        if self.processes == 1:
-            return value
-        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
-        dist.broadcast(shared, src=0)
-        return float(shared.item())
-
-
-class Run:
-    """The state of one training run: network, optimiser, running average, and how far it has come."""
-
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
-        """Build the network from its seed and its pretrained weights."""
-        torch.manual_seed(config.seed)
-        self.config, self.device = config, device
-        self.network = ScarNetwork(config.trunk, dropout=config.dropout)
-        if config.weights:
-            load_trunk_weights(self.network, config.trunk, config.weights)
-        for stage in list(self.network.trunk)[: config.frozen_stages]:
-            stage.requires_grad_(False)
-        # Channels last: measured here at 1.7 s a step of 32 photos where torch's default layout takes 3 to 10.
-        self.network.to(device, memory_format=torch.channels_last)
-        self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay))
-        trunk = [parameter for parameter in self.network.trunk.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": trunk, "peak": config.learning_rate},
-            {"params": list(self.network.head.parameters()), "peak": config.head_learning_rate},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=config.weight_decay)
-        self.best_epoch, self.best_loss = 0, math.inf
-        self.history: list[dict[str, float]] = []
-
-    @property
-    def epoch(self) -> int:
-        """Epochs finished."""
-        return len(self.history)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the epochs or the patience have run out."""
-        return self.epoch >= self.config.epochs or self.epoch - self.best_epoch >= self.config.patience
-
-    def save(self, path: Path) -> None:
-        """Write the whole state, whole or not at all."""
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "config": self.config.to_yaml(),
-                "network": self.network.state_dict(),
-                "averaged": self.averaged.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "best": [self.best_epoch, self.best_loss],
-                "history": self.history,
-            },
-            buffer,
+def _finish(
+    checkpoint: Path,
+    photos: Sequence[LabelledPhoto],
+    validation: Sequence[LabelledPhoto],
+    held_out: ScoredPhotos | None,
+) -> None:
+    """Calibrate the checkpoint, measure it on the validation part and write its ONNX form."""
+    tensors, card = load_checkpoint(checkpoint)
+    engine = TorchEngine(*network_of(checkpoint))
+    scored = score_photos(engine, validation)
+    source, origin = (held_out, "cross-validation") if held_out else (scored, "the validation part")
+    calibration = Calibration()
+    if source.photos:
+        calibration = fit_calibration(
+            type_logits=source.type_logits,
+            scope_logits=source.scope_logits,
+            type_indices=source.type_indices,
+            fitted_on=f"{origin}: {len(source.photos)} scores",
         )
-        write_atomically(path, buffer.getvalue())
-
-    def restore(self, path: Path) -> None:
-        """Go back to a saved state.
-
-        Raises:
-            TrainingError: when the file is damaged or belongs to a run with other settings.
-        """
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
-            raise TrainingError(f"{path}: expected the state of a run, found: {error}") from error
-        if state["config"] != self.config.to_yaml():
-            raise TrainingError(f"{path} belongs to a run with other settings; resume with its config.yaml")
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.best_epoch, self.best_loss = state["best"]
-        self.history = state["history"]
-
-    def card(self) -> Card:
-        """Describe the running average as a checkpoint that is not calibrated yet."""
-        training = {"config": asdict(self.config), "best_epoch": self.best_epoch}
-        shape = {"trunk": self.config.trunk, "size": self.config.size, "mean": self.config.mean, "std": self.config.std}
-        return Card(**shape, calibration=Calibration(), training=training)
+    kinds = [photo.kind for photo in photos]
+    data = {"photos": {kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+    card = replace(card, calibration=calibration, training={**card.training, **data})
+    save_checkpoint(checkpoint, tensors, card)
+    export_onnx(checkpoint, checkpoint.with_suffix(".onnx"))
+    if validation:
+        decisions = decide(scored, calibration)
+        write_report(checkpoint.parent / "validation", measure(validation, decisions), scored, decisions)
 
 
 def fit(
@@ -186,12 +146,14 @@ def fit(
             stays.
     """
     team = Team.joined(device)
+    out.mkdir(parents=True, exist_ok=True)
     run = Run(config, team.device)
     if (out / STATE_FILE).exists():
         if not resume:
             raise TrainingError(f"{out} holds a run already: give another --out, or --resume to go on with it")
         run.restore(out / STATE_FILE)
-    out.mkdir(parents=True, exist_ok=True)
+    elif team.leads:
+        write_atomically(out / "config.yaml", config.to_yaml().encode())
     learner = DistributedDataParallel(run.network) if team.processes > 1 else run.network
     batches = BalancedBatches(training, config, rank=team.rank, processes=team.processes)
     loader = training_batches(training, config, batches)
@@ -208,9 +170,10 @@ def fit(
         if current < run.best_loss:
             run.best_epoch, run.best_loss = run.epoch, current
             if team.leads:
-                save_checkpoint(out / CHECKPOINT_FILE, _arrays(run.averaged.module), run.card())
+                save_checkpoint(out / CHECKPOINT_FILE, _arrays(run.average), run.card())
         if team.leads:
             log.epoch(run.history, best_epoch=run.best_epoch)
+            draw_learning_curve(run.history, run.best_epoch, out / "learning_curve.png")
             run.save(out / STATE_FILE)
     log.close()
     if team.processes > 1:
@@ -286,9 +249,24 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, progress: float) -> Non
 
 
 def _validate(run: Run, photos: Sequence[LabelledPhoto]) -> float:
-    engine = TorchEngine(run.averaged.module, run.card(), device=str(run.device))
+    engine = TorchEngine(run.average, run.card(), device=str(run.device))
     return validation_loss(score_photos(engine, photos))
 
 
 def _arrays(network: nn.Module) -> dict[str, np.ndarray]:
     return {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
+
+
+def _photo_list(photos: Sequence[LabelledPhoto], apart: np.ndarray) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "kind", "subject", "part"])
+    for photo, held in zip(photos, apart, strict=True):
+        writer.writerow([photo.path, photo.kind, photo.subject, "validation" if held else "training"])
+    return text.getvalue().encode(errors="surrogateescape")
+
+
+if __name__ == "__main__":
+    from scarlens.cli import main
+
+    main("train")

@@ -1,0 +1,312 @@
+"""The command `scarlens`: a thin skin over the public functions, which are imported when a command needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.console import Console
+
+from scarlens.datasets.errors import ScarlensError
+from scarlens.inference.prediction import NOTICE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scarlens.datasets.photos import LabelledPhoto
+    from scarlens.inference.classifier import Classifier
+
+SOME_ERRORS: Final = 3
+"""Exit status when the work is done but some files could not be read."""
+
+app = typer.Typer(
+    help=f"Tell ice pick, boxcar and rolling acne scars apart, and know when not to. {NOTICE}",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+output = Console(highlight=False, soft_wrap=True)
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="A .safetensors or .onnx checkpoint; by default the bundled one.")
+]
+Data = Annotated[
+    list[Path],
+    typer.Option(help="Folder with one sub-folder per class, or a CSV manifest file,label[,subject]. May be repeated."),
+]
+OutOfScope = Annotated[
+    list[str], typer.Option(help="Name of a folder or label that shows none of the three types. May be repeated.")
+]
+Out = Annotated[Path, typer.Option(help="The run's folder, which is made.")]
+Config = Annotated[Path | None, typer.Option(help="YAML file with settings; every run folder holds one.")]
+Setting = Annotated[
+    list[str],
+    typer.Option("--set", metavar="NAME=VALUE", help="Change one setting, such as epochs=10. May be repeated."),
+]
+Device = Annotated[str, typer.Option(help='"cpu", "cuda" or another torch device.')]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def main(command: str | None = None) -> None:
+    """Run the command line; `command` is put before its arguments, for scripts that are one command."""
+    arguments = [command, *sys.argv[1:]] if command else sys.argv[1:]
+    try:
+        app(arguments, prog_name="scarlens")
+    except ScarlensError as error:
+        messages.print(f"scarlens: {error}", markup=False)
+        sys.exit(2)
+
+
+@app.command()
+def predict(
+    photos: Annotated[list[Path], typer.Argument(help="Image files.")],
+    as_json: AsJson = False,
+    overlay: Annotated[Path | None, typer.Option(help="Folder for pictures of where each type is seen.")] = None,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Classify photos: the plausible types, where they are seen, and what the documents say about treating them."""
+    classifier = _classifier(checkpoint)
+    failed = False
+    for photo, picture in zip(photos, _overlay_files(overlay, photos), strict=True):
+        try:
+            _predict_one(classifier, photo, as_json=as_json, picture=picture)
+        except ScarlensError as error:
+            failed = True
+            messages.print(f"scarlens: {error}", markup=False)
+            if as_json:
+                print(json.dumps({"path": str(photo), "error": str(error)}))
+    if failed:
+        raise typer.Exit(SOME_ERRORS)
+
+
+def _predict_one(classifier: Classifier, photo: Path, *, as_json: bool, picture: Path | None) -> None:
+    from scarlens.datasets.reader import read_image
+    from scarlens.inference.regions import write_overlay
+
+    image = read_image(photo)
+    prediction = classifier.predict(image)
+    if as_json:
+        print(json.dumps({"path": str(photo), **prediction.to_dict()}, ensure_ascii=False))
+    else:
+        output.print(f"{photo}\n{prediction.to_text()}\n", markup=False)
+    if picture is not None:
+        write_overlay(picture, image, prediction.regions)
+        messages.print(f"overlay: {picture}", markup=False)
+
+
+def _overlay_files(folder: Path | None, photos: list[Path]) -> list[Path | None]:
+    """Name an overlay after each photo; a second photo of the same name gets a number."""
+    if folder is None:
+        return [None] * len(photos)
+    folder.mkdir(parents=True, exist_ok=True)
+    seen: Counter[str] = Counter()
+    files: list[Path | None] = []
+    for photo in photos:
+        seen[photo.stem] += 1
+        number = f"_{seen[photo.stem]}" if seen[photo.stem] > 1 else ""
+        files.append(folder / f"{photo.stem}{number}_regions.png")
+    return files
+
+
+@app.command()
+def batch(
+    folder: Annotated[Path, typer.Argument(help="Folder of photos, at any depth.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="The table: .csv, .jsonl or .parquet.")],
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Classify every file of a folder into a table with one row per file."""
+    from scarlens.inference.batch import predict_folder
+
+    classifier = _classifier(checkpoint)
+    try:
+        with _bar("photos") as move:
+            summary = predict_folder(folder, out, classifier=classifier, progress=move)
+    except (ValueError, NotADirectoryError, IsADirectoryError) as error:
+        raise ScarlensError(str(error)) from error
+    counts = f"{summary.ok} answered, {summary.abstained} abstained, {summary.errors} errors"
+    messages.print(f"{summary.total} files: {counts}. {summary.output}", markup=False)
+    messages.print(NOTICE, markup=False)
+    if summary.errors:
+        raise typer.Exit(SOME_ERRORS)
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Out,
+    out_of_scope: OutOfScope = [],  # noqa: B006 - typer reads the default, nobody changes it
+    config: Config = None,
+    settings: Setting = [],  # noqa: B006
+    calibrate_on: Annotated[
+        Path | None, typer.Option(help="predictions.csv of a cross-validation with the same settings.")
+    ] = None,
+    device: Device = "cpu",
+    resume: Resume = False,
+) -> None:
+    """Train a checkpoint on labelled photos."""
+    from scarlens.training.evaluate import ScoredPhotos
+    from scarlens.training.train import train as train_checkpoint
+
+    resolved = _config(config, settings, out if resume else None)
+    held_out = ScoredPhotos.read(calibrate_on) if calibrate_on else None
+    photos = _labelled_photos(data, out_of_scope)
+    checkpoint = train_checkpoint(photos, resolved, out, device=device, resume=resume, held_out=held_out)
+    messages.print(f"checkpoint: {checkpoint}", markup=False)
+
+
+@app.command()
+def crossvalidate(
+    data: Data,
+    out: Out,
+    out_of_scope: OutOfScope = [],  # noqa: B006
+    config: Config = None,
+    settings: Setting = [],  # noqa: B006
+    folds: Annotated[int, typer.Option(min=2, help="Folds that never part a subject.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="How often to deal the photos anew.")] = 1,
+    device: Device = "cpu",
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure honestly: train and test on folds that never part a subject."""
+    from scarlens.training.crossvalidate import crossvalidate as cross_validate
+
+    resolved = _config(config, settings, out if resume else None)
+    figures = cross_validate(
+        _labelled_photos(data, out_of_scope),
+        resolved,
+        out,
+        folds=folds,
+        repeats=repeats,
+        device=device,
+        resume=resume,
+        report=lambda line: messages.print(line, markup=False),
+    )
+    _print_figures(figures, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors or .onnx checkpoint.")],
+    data: Data,
+    out: Out,
+    out_of_scope: OutOfScope = [],  # noqa: B006
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a checkpoint on labelled photos of people it was not trained on."""
+    from scarlens.training.evaluate import evaluate as evaluate_checkpoint
+
+    photos = _labelled_photos(data, out_of_scope)
+    with _bar("scored") as move:
+        done = iter(range(1, len(photos) + 1))
+        figures = evaluate_checkpoint(
+            checkpoint, photos, out, device=device, advance=lambda: move(next(done), len(photos))
+        )
+    _print_figures(figures, as_json=as_json)
+
+
+@app.command()
+def render(
+    out: Annotated[Path, typer.Argument(help="Folder for the photos, one sub-folder per class, and manifest.csv.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of photos.")] = 90,
+    seed: Annotated[int, typer.Option(min=0, help="Decides everything about them.")] = 0,
+    size: Annotated[int, typer.Option(min=64, max=2048, help="Side in pixels.")] = 256,
+) -> None:
+    """Render photos of scars from relief and light, with exact labels."""
+    from scarlens.datasets.rendering import write_photos
+
+    messages.print(f"manifest: {write_photos(out, count=count, seed=seed, size=size)}", markup=False)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors checkpoint.")],
+    onnx: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+) -> None:
+    """Write the ONNX form of a checkpoint, card included."""
+    from scarlens.model.export import export_onnx
+
+    card = export_onnx(checkpoint, onnx)
+    messages.print(f"model {card.model_id}: {onnx}", markup=False)
+
+
+@app.command()
+def treatments(
+    scar_type: Annotated[str | None, typer.Argument(metavar="[TYPE]", help="ice pick, boxcar or rolling.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what the five documents say about treating each type, every claim with its document."""
+    from scarlens.datasets.labels import known_spellings, normalise_label
+    from scarlens.inference.treatment_tables import print_tables
+    from scarlens.inference.treatments import everything, plan
+
+    label = normalise_label(scar_type) if scar_type else None
+    if scar_type and label is None:
+        raise ScarlensError(f'unknown type "{scar_type}"; known are {known_spellings()}')
+    if as_json:
+        print(json.dumps(plan(label, (label,)).to_dict() if label else everything(), ensure_ascii=False, indent=2))
+    else:
+        print_tables(Console(highlight=False), label)
+
+
+def _classifier(checkpoint: Path | None) -> Classifier:
+    from scarlens.inference.classifier import load
+
+    return load(checkpoint) if checkpoint else load()
+
+
+def _config(file: Path | None, settings: Iterable[str], resumed: Path | None) -> Any:
+    import yaml
+
+    from scarlens.training.config import ConfigError, TrainConfig
+
+    if file is None and resumed is not None and (resumed / "config.yaml").is_file():
+        file = resumed / "config.yaml"
+    config = TrainConfig.from_yaml(file) if file else TrainConfig()
+    changes = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f'expected --set NAME=VALUE, found "{setting}"')
+        changes[name] = yaml.safe_load(value)
+    return config.with_settings(**changes)
+
+
+def _labelled_photos(data: list[Path], out_of_scope: list[str]) -> list[LabelledPhoto]:
+    """Load and check photos; name each bad file now, before any work is done with the others."""
+    from scarlens.datasets.photos import load_photos, readable_photos
+
+    photos = load_photos(data, out_of_scope=out_of_scope)
+    with _bar("checked") as move:
+        done = iter(range(1, len(photos) + 1))
+        good, errors = readable_photos(photos, advance=lambda: move(next(done), len(photos)))
+    for error in errors:
+        messages.print(f"left out: {error}", markup=False)
+    messages.print(f"{len(good)} photos of {len({photo.subject for photo in good})} subjects", markup=False)
+    return good
+
+
+def _print_figures(figures: dict[str, Any], *, as_json: bool) -> None:
+    from scarlens.training.evaluate import summary_lines
+
+    if as_json:
+        print(json.dumps(figures))
+    else:
+        output.print("\n".join(summary_lines(figures)), markup=False)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal; elsewhere show nothing."""
+    from rich.progress import Progress
+
+    with Progress(console=messages, disable=not messages.is_terminal, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

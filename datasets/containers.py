@@ -1,0 +1,399 @@
+"""What a careful reader checks in each file format before Pillow may decode it.
+
+Each file is walked by its own container's rules, bounded, and handed to Pillow with only the parts that make up the
+first picture. Metadata, further frames and everything after the picture never reach a decoder: that is where
+decompression bombs, endless loops and warnings live. Truncation that Pillow passes in silence is found by the walk.
+
+Each `open_*` takes a whole file that begins with the format's mark; besides `BadFileError` it lets through whatever a
+damaged file makes Pillow or `struct` raise.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+MAX_PIXELS: Final = 50_000_000
+"""Largest picture that is decoded; a format whose decoder needs more memory for each pixel has a lower limit."""
+
+DECODE_BYTES: Final = 360_000_000
+"""Memory for the pixels while they are decoded; with the file and the interpreter it keeps a process below 512 MB."""
+
+_PIXEL_BYTES: Final = 7  # Pillow's 4 and the result's 3
+_WEBP_PIXEL_BYTES: Final = 17  # measured: 16, for Pillow decodes each as an animation, with two canvases and a copy
+_AVIF_PIXEL_BYTES: Final = 20  # measured: 14 with 8 bits and full colour, to which deeper samples add
+_MAX_PARTS: Final = 100_000  # segments or chunks of one file: each is an object and a turn of a loop
+
+
+class BadFileError(Exception):
+    """A problem of the content, before it is known what to call the file: args are `expected` and `found`."""
+
+
+class OpenedPicture(NamedTuple):
+    """A picture whose header was read and none of whose pixels was decoded."""
+
+    image: ImageFile
+    orientation: int = 1  # of EXIF, 1 to 8
+    pixel_bytes: float = _PIXEL_BYTES  # memory for each pixel while decoding
+    fixed_bytes: int = 0  # memory while decoding that does not follow from the pixels
+    bits: int = 16  # of each sample where Pillow keeps more than 8
+    white_is_zero: bool = False  # where Pillow does not invert such samples itself
+
+
+def check_size(width: int, height: int, pixel_bytes: float = _PIXEL_BYTES, fixed_bytes: int = 0) -> None:
+    """Refuse a picture without pixels, with too many, or too large for `DECODE_BYTES`."""
+    limit = min(MAX_PIXELS, max(0, int((DECODE_BYTES - fixed_bytes) / pixel_bytes)))
+    if min(width, height) < 1 or width * height > limit:
+        raise BadFileError(f"1 to {limit:,} pixels", f"{width} x {height}")
+
+
+# JPEG: ITU-T T.81, annex B
+
+# Within a scan 0xFF is followed by 0 or a restart marker; any other marker ends it. 0xFF may be repeated to fill.
+_JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+_JPEG_FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # less tables, an extension, arithmetic conditioning
+_JPEG_SEQUENTIAL: Final = (0xC0, 0xC1, 0xC9)  # the frames that can be decoded block by block
+_JPEG_END, _JPEG_SCAN, _JPEG_EXIF = 0xD9, 0xDA, 0xE1
+# Comments and application segments, but for JFIF (0xE0) and Adobe (0xEE), which say how colours are coded.
+_JPEG_DROPPED: Final = {*range(0xE1, 0xF0), 0xFE} - {0xEE}
+# A progressive JPEG revisits every pixel in each scan: 40 scans of the largest picture; ten are usual.
+_JPEG_SCANNED_PIXELS: Final = 40 * MAX_PIXELS
+
+
+class _JpegFrame(NamedTuple):
+    width: int = 0
+    height: int = 0
+    components: int = 0
+    coefficient_bytes: float = 0  # of one pixel, all components
+    sequential: bool = True
+
+
+def open_jpeg(data: bytes) -> OpenedPicture:
+    """Open the first picture of a JPEG or MPO file, without its application segments."""
+    kept, frame, scans, orientation = [data[:2]], _JpegFrame(), 0, 1
+    for code, before, segment in _jpeg_segments(data):
+        content = segment[4:]  # after marker and length
+        if scans:
+            kept.append(before)
+        if code in _JPEG_FRAMES:
+            frame = _jpeg_frame(code, content)
+            check_size(frame.width, frame.height)
+        elif code == _JPEG_SCAN:
+            scans += 1
+            if scans * frame.width * frame.height > _JPEG_SCANNED_PIXELS:
+                raise BadFileError("a JPEG that is drawn in few scans", f"{scans} scans or more")
+            if scans == 1 and (not frame.sequential or content[0] < frame.components):
+                # One scan does not complete the pixels: all coefficients are held beside Pillow's 4 bytes.
+                check_size(frame.width, frame.height, 4 + frame.coefficient_bytes)
+        elif code == _JPEG_EXIF and content.startswith(b"Exif\0\0"):
+            orientation = _exif_orientation(content)
+        if code not in _JPEG_DROPPED:
+            kept.append(segment)
+    return OpenedPicture(JpegImageFile(io.BytesIO(b"".join(kept))), orientation)
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield the code of each segment, the bytes before it (pixels, once a scan began) and its own, up to the end."""
+    position = 2
+    for _ in range(_MAX_PARTS):
+        marker = _JPEG_MARKER.search(data, position)
+        if marker is None:
+            raise BadFileError("a JPEG up to its end marker", f"{len(data):,} bytes without one")
+        start, end, code = marker.start(), marker.end(), marker[1][0]
+        if code != _JPEG_END:
+            end += int.from_bytes(data[end : end + 2], "big")
+        yield code, data[position:start], data[start:end]
+        if code == _JPEG_END:
+            return
+        position = end
+    raise BadFileError("a JPEG of few segments", f"more than {_MAX_PARTS:,}")
+
+
+def _jpeg_frame(code: int, content: bytes) -> _JpegFrame:
+    height, width, components = struct.unpack(">HHB", content[1:6])
+    # Samples across times samples down; the densest component has one for each pixel.
+    densities = [(byte >> 4) * (byte & 15) for byte in content[7 : 7 + 3 * components : 3]]
+    return _JpegFrame(width, height, components, 2 * sum(densities) / max([1, *densities]), code in _JPEG_SEQUENTIAL)
+
+
+# PNG: W3C recommendation, third edition
+
+_PNG_KINDS: Final = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # the chunks that bear on the first picture
+_PNG_SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of each pixel: grey, RGB, palette, grey and RGB with alpha
+# Left, top, and steps right and down of each pass of an interlaced picture.
+_ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def open_png(data: bytes) -> OpenedPicture:
+    """Open the default picture of a PNG or APNG file whose checksums hold and whose pixels are all there."""
+    kept, pixels, orientation = {}, [], 1
+    for kind, chunk in _png_chunks(data):
+        if kind == b"IDAT":
+            pixels.append(chunk)
+            if len(pixels) > _MAX_PARTS:
+                raise BadFileError("a PNG of few chunks", f"more than {_MAX_PARTS:,} of pixels")
+        elif kind == b"eXIf":
+            orientation = _exif_orientation(bytes(chunk[8:-4]))
+        else:
+            kept.setdefault(kind, chunk)
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">LLBBBBB", kept.get(b"IHDR", b"")[8:-4])
+    check_size(width, height)
+    if colour == 3 and b"PLTE" not in kept:
+        raise BadFileError("a palette in a PNG of palette colours", "none")
+    _check_png_pixels(pixels, _png_bytes(width, height, depth * _PNG_SAMPLES[colour], bool(interlaced)))
+    if (depth, colour) == (16, 2) and b"tRNS" in kept:
+        # Pillow keeps the upper 8 bits of each sample, but not of the colour that stands for transparent.
+        body = b"tRNS" + bytes(byte for high in kept[b"tRNS"][8:-4][:6:2] for byte in (0, high))
+        kept[b"tRNS"] = struct.pack(">L", len(body) - 4) + body + struct.pack(">L", zlib.crc32(body))
+    head = [kept[kind] for kind in (b"IHDR", b"PLTE", b"tRNS") if kind in kept]
+    return OpenedPicture(PngImageFile(io.BytesIO(b"".join([data[:8], *head, *pixels, kept[b"IEND"]]))), orientation)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield kind and bytes of each chunk of `_PNG_KINDS`, checksum verified; its body is `[8:-4]` of them."""
+    view, position = memoryview(data), 8
+    while True:
+        if position + 12 > len(data):
+            raise BadFileError("a PNG up to its end chunk", f"{len(data):,} bytes without one")
+        length, kind = struct.unpack_from(">L4s", data, position)
+        start, end = position, position + 12 + length
+        if end > len(data):
+            raise BadFileError(f"{length:,} bytes in PNG chunk {kind!r}", f"{len(data) - start - 8:,}")
+        position = end
+        if kind not in _PNG_KINDS:
+            continue
+        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise BadFileError("PNG chunks that match their checksums", f"a damaged {kind!r}")
+        yield kind, view[start:end]
+        if kind == b"IEND":
+            return
+
+
+def _png_bytes(width: int, height: int, pixel_bits: int, interlaced: bool) -> int:
+    """Return the length of the inflated stream: rows of whole bytes, each after a byte that names its filter."""
+    size = 0
+    for left, top, right, down in _ADAM7 if interlaced else [(0, 0, 1, 1)]:
+        columns, rows = -(-(width - left) // right), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            size += rows * (1 + (columns * pixel_bits + 7) // 8)
+    return size
+
+
+def _check_png_pixels(chunks: list[memoryview], missing: int) -> None:
+    """Refuse a pixel stream that ends before `missing` bytes, which Pillow fills up in silence."""
+    # A megabyte of output at a time bounds memory; zlib copies the input that is left, so that is short too.
+    stream, bodies = zlib.decompressobj(), (chunk[8:-4] for chunk in chunks)
+    for piece in (body[start : start + (1 << 16)] for body in bodies for start in range(0, len(body), 1 << 16)):
+        left: bytes | memoryview = piece
+        while missing > 0 and not stream.eof and (output := stream.decompress(left, 1 << 20)):
+            missing -= len(output)
+            left = stream.unconsumed_tail
+    if missing > 0:
+        raise BadFileError("all pixels of a PNG", f"a stream that ends {missing:,} bytes early")
+
+
+# TIFF 6.0, BigTIFF and the EXIF block, which is a TIFF without pixels
+
+# The tags that say how the pixels are stored, and the most values that each may have: 300,000 strips or tiles, for
+# Pillow makes an object of each; three colours for each sample of 16 bits; a megabyte of JPEG tables.
+_TIFF_TAGS: Final = {
+    256: ("width", 1), 257: ("height", 1), 258: ("bits", 8), 259: ("compression", 1), 262: ("photometric", 1),
+    266: ("fill order", 1), 273: ("strip offsets", 300_000), 277: ("samples", 1), 278: ("strip rows", 1),
+    279: ("strip sizes", 300_000), 284: ("planes", 1), 292: ("fax 3", 1), 293: ("fax 4", 1), 317: ("predictor", 1),
+    320: ("palette", 3 << 16), 322: ("tile width", 1), 323: ("tile height", 1), 324: ("tile offsets", 300_000),
+    325: ("tile sizes", 300_000), 338: ("alpha", 8), 339: ("sample format", 8), 347: ("JPEG tables", 1 << 20),
+    529: ("YCbCr weights", 3), 530: ("YCbCr density", 2), 531: ("YCbCr position", 1), 532: ("black and white", 6),
+}  # fmt: skip
+_TIFF_ORIENTATION: Final = 274
+_TIFF_TYPES: Final = {1: "B", 3: "H", 4: "L", 5: "Q", 7: "B", 16: "Q"}  # struct letters; 5 is a fraction of two L
+# None, three kinds of fax, LZW, JPEG, deflate (two numbers) and PackBits.
+_TIFF_COMPRESSIONS: Final = (1, 2, 3, 4, 5, 7, 8, 32946, 32773)
+_TIFF_WHITE_IS_ZERO, _TIFF_YCBCR = 0, 6  # values of "photometric"
+_TIFF_SAMPLES: Final = 8  # of each pixel; CMYK with alpha has 5
+_TIFF_ENTRIES: Final = 4096  # of a directory that are looked at; by rule they are sorted, with those above in front
+_TiffEntry = tuple[int, int, int, bytes]  # tag, type, count, and the values or, where they do not fit, their offset
+
+
+class _TiffDirectory(NamedTuple):
+    """The first directory of a file; in a BigTIFF counts and offsets have 8 bytes."""
+
+    start: int
+    order: str  # of bytes, as struct has it
+    length: str  # struct format of the number of entries
+    offset: str  # of an offset
+    entry: str  # of an entry
+    entries: list[_TiffEntry]
+
+
+def open_tiff(data: bytes) -> OpenedPicture:
+    """Open the first page of a TIFF or BigTIFF file, through a directory that holds no metadata and no further page."""
+    directory = _tiff_directory(data)
+    values, kept = _tiff_values(data, directory)
+
+    def first(name: str, default: int) -> int:
+        return (values.get(name) or (default,))[0]
+
+    width, height, bits, samples = first("width", 0), first("height", 0), first("bits", 1), first("samples", 1)
+    if first("compression", 1) not in _TIFF_COMPRESSIONS:
+        raise BadFileError(f"a TIFF compressed by one of {_TIFF_COMPRESSIONS}", str(first("compression", 1)))
+    if samples > _TIFF_SAMPLES:
+        raise BadFileError(f"at most {_TIFF_SAMPLES} samples in each pixel of a TIFF", f"{samples:,}")
+    check_size(width, height)
+    offsets = values.get("strip offsets") or values.get("tile offsets", ())
+    for offset, size in zip(offsets, values.get("strip sizes") or values.get("tile sizes", ()), strict=False):
+        if offset + size > len(data):
+            raise BadFileError(f"a TIFF of at least {offset + size:,} bytes", f"{len(data):,}")
+    tile = first("tile width", 0) * first("tile height", 0)
+    pixels = tile if "tile width" in values else width * min(first("strip rows", height), height)
+    photometric = first("photometric", _TIFF_WHITE_IS_ZERO)
+    # One tile or strip is decoded whole; where libtiff converts YCbCr it takes four bytes for each pixel.
+    pixel_bytes = max(samples * bits / 8, 4 if photometric == _TIFF_YCBCR else 0)
+    return OpenedPicture(
+        TiffImageFile(io.BytesIO(_replace_tiff_directory(data, directory, kept))), _exif_orientation(data),
+        fixed_bytes=int(pixels * pixel_bytes), bits=bits, white_is_zero=photometric == _TIFF_WHITE_IS_ZERO,
+    )  # fmt: skip
+
+
+def _tiff_directory(data: bytes) -> _TiffDirectory:
+    order = {b"II": "<", b"MM": ">"}[data[:2]]
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    length, offset, entry = (order + letters for letters in (("Q", "Q", "HHQ8s") if big else ("H", "L", "HHL4s")))
+    (start,) = struct.unpack_from(offset, data, 8 if big else 4)
+    (count,) = struct.unpack_from(length, data, start)
+    first, size = start + struct.calcsize(length), struct.calcsize(entry)
+    if first + count * size > len(data):
+        raise BadFileError("a whole TIFF directory", "one cut short")
+    entries = [struct.unpack_from(entry, data, first + i * size) for i in range(min(count, _TIFF_ENTRIES))]
+    return _TiffDirectory(start, order, length, offset, entry, entries)
+
+
+def _tiff_values(data: bytes, directory: _TiffDirectory) -> tuple[dict[str, tuple[int, ...]], list[_TiffEntry]]:
+    """Return the values of the known tags by name, and the entries that hold them."""
+    values, kept, unread = {}, [], len(data)  # tags that share bytes could add up to more than the file
+    for entry in directory.entries:
+        tag, kind, count, field = entry
+        name, most = _TIFF_TAGS.get(tag, ("", 0))
+        if not name or name in values or kind not in _TIFF_TYPES:
+            continue
+        if count > most:
+            raise BadFileError(f"at most {most:,} values in TIFF tag {tag}", f"{count:,}")
+        numbers = struct.Struct(f"{directory.order}{count}{_TIFF_TYPES[kind]}")
+        (start,) = struct.unpack(directory.offset, field)
+        content = field[: numbers.size] if numbers.size <= len(field) else data[start : start + numbers.size]
+        unread -= numbers.size
+        if len(content) < numbers.size or unread < 0:
+            raise BadFileError("a whole TIFF", f"one cut short in tag {tag}")
+        values[name] = numbers.unpack(content)
+        kept.append(entry)
+    return values, kept
+
+
+def _replace_tiff_directory(data: bytes, directory: _TiffDirectory, entries: list[_TiffEntry]) -> bytes:
+    """Return the file with fewer entries in its first directory, and no further directory."""
+    packed = b"".join(struct.pack(directory.entry, *entry) for entry in sorted(entries))
+    new = struct.pack(directory.length, len(entries)) + packed + struct.pack(directory.offset, 0)
+    view, start = memoryview(data), directory.start
+    return b"".join((view[:start], new, view[start + len(new) :]))
+
+
+def _exif_orientation(data: bytes) -> int:
+    """Return the orientation, 1 to 8, of an EXIF block or a TIFF file; 1 where it is absent or the block is damaged."""
+    try:
+        directory = _tiff_directory(data.removeprefix(b"Exif\0\0"))
+    except (BadFileError, KeyError, struct.error):
+        return 1
+    for tag, kind, _, field in directory.entries:
+        (value,) = struct.unpack_from(directory.order + "H", field)
+        if tag == _TIFF_ORIENTATION and _TIFF_TYPES.get(kind) == "H" and 1 <= value <= 8:
+            return value
+    return 1
+
+
+# GIF89a
+
+_GIF_EXTENSION, _GIF_FRAME, _GIF_END = b"!,;"  # the byte that each kind of block begins with
+_GIF_CONTROL: Final = 0xF9  # the extension that names a transparent colour
+
+
+def open_gif(data: bytes) -> OpenedPicture:
+    """Open the first frame of a GIF file, rebuilt from its colour table, its transparency and its pixels alone."""
+    screen_width, screen_height, flags = struct.unpack_from("<HHB", data, 6)
+    header = data[: 13 + _gif_palette_bytes(flags)]
+    start, control = len(header), b""
+    while data[start] == _GIF_EXTENSION:
+        if data[start + 1] == _GIF_CONTROL and data[start + 3] & 1:
+            # Without how to dispose of the frame, for which Pillow would fill another canvas.
+            control = b"!\xf9\4\1\0\0" + data[start + 6 : start + 7] + b"\0"
+        start = _skip_gif_blocks(data, start + 2)
+    if data[start] != _GIF_FRAME:
+        raise BadFileError("a GIF frame", f"a block of kind {data[start]}")
+    left, top, width, height, flags = struct.unpack_from("<4HB", data, start + 1)
+    check_size(max(screen_width, left + width), max(screen_height, top + height))
+    check_size(width, height)
+    end = _skip_gif_blocks(data, start + 11 + _gif_palette_bytes(flags))
+    if end >= len(data) or data[end] not in (_GIF_EXTENSION, _GIF_FRAME, _GIF_END):
+        raise BadFileError("a GIF up to its end mark", "nothing after the first frame")
+    return OpenedPicture(GifImageFile(io.BytesIO(header + control + data[start:end] + b";")))
+
+
+def _gif_palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _skip_gif_blocks(data: bytes, position: int) -> int:
+    """Return where the chain of blocks ends, each led by its length and the last one empty."""
+    while length := data[position]:
+        position += 1 + length
+    return position + 1
+
+
+def open_webp(data: bytes) -> OpenedPicture:
+    """Open the first frame of a WebP file."""
+    size = 8 + int.from_bytes(data[4:8], "little")
+    if size > len(data):
+        raise BadFileError(f"a WebP of {size:,} bytes", f"{len(data):,}")
+    # Pillow allocates the canvas when it opens the file.
+    if data[12:16] == b"VP8X":
+        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
+    elif data[12:16] == b"VP8L":
+        (sides,) = struct.unpack_from("<L", data, 21)  # of 14 bits each
+        width, height = 1 + (sides & 0x3FFF), 1 + (sides >> 14 & 0x3FFF)
+    else:
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    check_size(width, height, _WEBP_PIXEL_BYTES)
+    image = WebPImageFile(io.BytesIO(data[:size]))
+    return OpenedPicture(image, _exif_orientation(image.info.get("exif", b"")), _WEBP_PIXEL_BYTES)
+
+
+def open_avif(data: bytes) -> OpenedPicture:
+    """Open the first picture of an AVIF file; Pillow reports its rotation and mirroring as an EXIF orientation."""
+    image = AvifImageFile(io.BytesIO(data))
+    return OpenedPicture(image, _exif_orientation(image.info.get("exif", b"")), _AVIF_PIXEL_BYTES)
+
+
+def open_pnm(data: bytes) -> OpenedPicture:
+    """Open a PBM, PGM or PPM file; in the plain ones a comment may stand before the pixels only."""
+    PpmImageFile(io.BytesIO(data[:4096]))  # a longer header is comments, read byte by byte
+    image = PpmImageFile(io.BytesIO(data))
+    if data[1:2] in b"123" and b"#" in data[image.tile[0][2] :]:
+        raise BadFileError("plain PNM pixels without comments", "a comment")  # Pillow's time grows with their square
+    return OpenedPicture(image)
+
+
+def open_bmp(data: bytes) -> OpenedPicture:
+    """Open a BMP file; Pillow's own reader of the header is careful enough."""
+    return OpenedPicture(BmpImageFile(io.BytesIO(data)))

@@ -1,0 +1,237 @@
+"""Training: what a run leaves behind, resuming after a kill, divergence, and several processes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scarlens.datasets.photos import LabelledPhoto
+from scarlens.model.checkpoint import load_checkpoint
+from scarlens.training.config import ConfigError, TrainConfig
+from scarlens.training.run import TrainingError
+from scarlens.training.train import fit
+
+ROOT = Path(__file__).parents[1]
+
+
+def weights(checkpoint: Path) -> dict[str, np.ndarray]:
+    return load_checkpoint(checkpoint)[0]
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        np.testing.assert_array_equal(tensor, second[name], err_msg=name)
+
+
+def test_run_folder_holds_what_a_researcher_needs(tiny_run: Path, tiny_config: TrainConfig) -> None:
+    files = {path.name for path in tiny_run.iterdir()}
+    wanted = {"model.safetensors", "model.onnx", "config.yaml", "photos.csv", "log.csv", "learning_curve.png"}
+    assert wanted | {"tensorboard", "validation", "state.pt"} == files
+    assert any((tiny_run / "tensorboard").iterdir())
+    assert TrainConfig.from_yaml(tiny_run / "config.yaml") == tiny_config
+    with (tiny_run / "log.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(float(row["validation_loss"]) > 0 for row in rows)
+    for picture in (tiny_run / "learning_curve.png", tiny_run / "validation" / "confusion.png"):
+        with Image.open(picture) as image:
+            assert min(image.size) > 300
+
+
+def test_validation_part_shares_no_subject_with_training_part(tiny_run: Path) -> None:
+    with (tiny_run / "photos.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    subjects = {part: {row["subject"] for row in rows if row["part"] == part} for part in ("training", "validation")}
+    assert subjects["training"] and subjects["validation"]
+    assert not subjects["training"] & subjects["validation"]
+
+
+def test_checkpoint_is_calibrated_on_the_validation_part(tiny_run: Path) -> None:
+    card = load_checkpoint(tiny_run / "model.safetensors")[1]
+    assert card.calibration.fitted_on.startswith("the validation part")
+    assert card.training["photos"] == {"boxcar": 6, "ice_pick": 6, "out_of_scope": 6, "rolling": 6}
+    figures = json.loads((tiny_run / "validation" / "metrics.json").read_text())
+    assert np.array(figures["confusion"]).sum() == sum(figures["photos_by_kind"][n] for n in ("ice_pick", "boxcar", "rolling"))
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others(
+    rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(tiny_config, epochs=1)
+    one = fit(rendered_photos, [], config, tmp_path / "one")
+    two = fit(rendered_photos, [], replace(config, workers=2), tmp_path / "two")
+    other = fit(rendered_photos, [], replace(config, seed=1), tmp_path / "other")
+    assert_same_weights(one, two)
+    assert any((tensor != weights(other)[name]).any() for name, tensor in weights(one).items())
+
+
+def test_training_learns(rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path) -> None:
+    config = replace(tiny_config, epochs=8, mixup=0.0, learning_rate=1e-3)
+    fit(rendered_photos, [], config, tmp_path / "run")
+    with (tmp_path / "run" / "log.csv").open() as stream:
+        losses = [float(row["loss"]) for row in csv.DictReader(stream)]
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_killed_run_resumes_to_the_same_weights(
+    rendered_folder: Path, rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(tiny_config, epochs=6, validation_fraction=0.0)
+    undisturbed = fit(rendered_photos, [], config, tmp_path / "undisturbed")
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    out = tmp_path / "killed"
+    data = ["--data", str(rendered_folder / "manifest.csv"), "--out-of-scope", "out_of_scope"]
+    command = [sys.executable, str(ROOT / "training" / "train.py"), *data, "--out", str(out)]
+    command += ["--config", str(tmp_path / "config.yaml")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    while not (out / "state.pt").exists():
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.01)
+    time.sleep(0.2)  # into a later epoch's steps
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    finished = len((out / "log.csv").read_text().splitlines()) - 1
+    assert 1 <= finished < config.epochs
+    subprocess.run([*command, "--resume"], check=True, capture_output=True)
+    assert_same_weights(undisturbed, out / "model.safetensors")
+
+
+def test_existing_run_is_not_overwritten_without_being_asked(
+    rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tiny_run: Path
+) -> None:
+    before = (tiny_run / "model.safetensors").read_bytes()
+    with pytest.raises(TrainingError, match="--resume"):
+        fit(rendered_photos, [], tiny_config, tiny_run)
+    with pytest.raises(TrainingError, match="other settings"):
+        fit(rendered_photos, [], replace(tiny_config, epochs=3), tiny_run, resume=True)
+    assert (tiny_run / "model.safetensors").read_bytes() == before
+
+
+def test_divergence_stops_training_and_keeps_the_checkpoint(
+    rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scarlens.training import train as train_module
+
+    calls = []
+
+    def sabotaged(optimizer: object, progress: float) -> None:
+        calls.append(progress)
+        for group in optimizer.param_groups:  # type: ignore[attr-defined]
+            group["lr"] = float("inf") if progress > 0.5 else 1e-4
+
+    monkeypatch.setattr(train_module, "set_learning_rates", sabotaged)
+    with pytest.raises(TrainingError, match=r"loss became nan in epoch 2, step .*lower the learning rate"):
+        fit(rendered_photos, [], tiny_config, tmp_path / "run")
+    assert all(np.isfinite(tensor).all() for tensor in weights(tmp_path / "run" / "model.safetensors").values())
+
+
+def test_early_stopping_keeps_the_best_epoch(
+    rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    # So high a rate makes the validation loss rise after the first epochs.
+    config = replace(tiny_config, epochs=30, patience=2, learning_rate=0.05, average_decay=0.0, mixup=0.0)
+    fit(rendered_photos[::2], rendered_photos[1::2], config, tmp_path / "run")
+    with (tmp_path / "run" / "log.csv").open() as stream:
+        losses = [float(row["validation_loss"]) for row in csv.DictReader(stream)]
+    best = 1 + int(np.argmin(losses))
+    assert len(losses) == best + config.patience < config.epochs
+    assert load_checkpoint(tmp_path / "run" / "model.safetensors")[1].training["best_epoch"] == best
+
+
+GRADIENTS = """
+import os, sys, numpy as np, torch
+from pathlib import Path
+from torch.nn.parallel import DistributedDataParallel
+from scarlens.datasets.photos import load_photos
+from scarlens.training.config import TrainConfig
+from scarlens.training.loader import BalancedBatches, training_batches
+from scarlens.training.run import Run, Team
+from scarlens.training.train import loss_of, set_training_mode
+
+def main():
+    photos = load_photos(Path(sys.argv[1]), out_of_scope=["out_of_scope"])
+    config = TrainConfig.from_yaml(Path(sys.argv[2]))
+    team = Team.joined("cpu")
+    run = Run(config, team.device)
+    with torch.no_grad():
+        for parameter in run.network.head.parameters():  # a head of zeros would pass no gradient on to the trunk
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    learner = DistributedDataParallel(run.network) if team.processes > 1 else run.network
+    set_training_mode(learner, config)
+    batches = BalancedBatches(photos, config, rank=team.rank, processes=team.processes)
+    batch = next(iter(training_batches(photos, config, batches)))
+    loss_of(learner(batch.photos), batch, label_smoothing=config.label_smoothing).backward()
+    gradients = {name: p.grad.numpy() for name, p in run.network.named_parameters()}
+    np.savez(f"{sys.argv[3]}_{team.rank}.npz", **gradients)
+
+main()
+"""
+
+
+def test_two_processes_average_to_the_gradients_of_one(
+    rendered_folder: Path, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "gradients.py").write_text(GRADIENTS)
+    (tmp_path / "config.yaml").write_text(replace(tiny_config, dropout=0.0, mixup=0.0).to_yaml())
+    inputs = [str(rendered_folder / "manifest.csv"), str(tmp_path / "config.yaml")]
+    script = str(tmp_path / "gradients.py")
+    subprocess.run([sys.executable, script, *inputs, str(tmp_path / "one")], check=True, capture_output=True)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*torchrun, script, *inputs, str(tmp_path / "two")]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    one = np.load(tmp_path / "one_0.npz")
+    for rank in (0, 1):
+        two = np.load(tmp_path / f"two_{rank}.npz")
+        for name in one.files:
+            scale = np.abs(one[name]).max()
+            assert scale > 0, name
+            np.testing.assert_allclose(two[name], one[name], atol=1e-5 * scale, rtol=1e-4, err_msg=name)
+
+
+def test_torchrun_trains_one_checkpoint(rendered_folder: Path, tiny_config: TrainConfig, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(replace(tiny_config, epochs=1).to_yaml())
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    data = ["--data", str(rendered_folder / "manifest.csv"), "--out-of-scope", "out_of_scope"]
+    train = [str(ROOT / "training" / "train.py"), *data, "--config", str(tmp_path / "config.yaml")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*torchrun, *train, "--out", str(tmp_path / "run")]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "model.onnx").is_file()
+    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 2
+
+
+def test_config_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    for text, message in (
+        ("epoch: 3", "unknown settings: epoch; known are trunk"),
+        ("epochs: many", "epochs must be int, got 'many'"),
+        ("epochs: 0", "epochs must be above 0"),
+        ("mean: [0.5, 0.5]", "mean must be"),
+        ("precision: float16", "precision must be"),
+        ("- epochs", "expected one `name: value` a line"),
+        ("epochs: [", "expected a readable YAML file"),
+    ):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(ConfigError, match="(?s).*") as caught:
+            TrainConfig.from_yaml(tmp_path / "config.yaml")
+        assert message in str(caught.value)
+
+
+def test_config_survives_the_round_trip(tmp_path: Path) -> None:
+    config = TrainConfig().with_settings(epochs=3, learning_rate=1, weights=None, mean=[0.5, 0.5, 0.5])
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    assert TrainConfig.from_yaml(tmp_path / "config.yaml") == config
+    assert config.learning_rate == 1.0 and config.mean == (0.5, 0.5, 0.5)
