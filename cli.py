@@ -43,6 +43,9 @@ Data = Annotated[
 OutOfScope = Annotated[
     list[str], typer.Option(help="Name of a folder or label that shows none of the three types. May be repeated.")
 ]
+Extra = Annotated[
+    list[Path], typer.Option(help="As --data, but only trained on and never measured with, such as rendered photos.")
+]
 Out = Annotated[Path, typer.Option(help="The run's folder, which is made.")]
 Config = Annotated[Path | None, typer.Option(help="YAML file with settings; every run folder holds one.")]
 Setting = Annotated[
@@ -59,7 +62,7 @@ def main(command: str | None = None) -> None:
     arguments = [command, *sys.argv[1:]] if command else sys.argv[1:]
     try:
         app(arguments, prog_name="scarlens")
-    except ScarlensError as error:
+    except (ScarlensError, OSError) as error:  # OSError: a full disk, a folder that may not be written
         messages.print(f"scarlens: {error}", markup=False)
         sys.exit(2)
 
@@ -142,6 +145,7 @@ def train(
     data: Data,
     out: Out,
     out_of_scope: OutOfScope = [],  # noqa: B006 - typer reads the default, nobody changes it
+    extra: Extra = [],  # noqa: B006
     config: Config = None,
     settings: Setting = [],  # noqa: B006
     calibrate_on: Annotated[
@@ -151,13 +155,16 @@ def train(
     resume: Resume = False,
 ) -> None:
     """Train a checkpoint on labelled photos."""
+    resolved = _config(config, settings, out if resume else None)
+    photos = _labelled_photos(data, out_of_scope)
+    more = _labelled_photos(extra, []) if extra else []
+
+    # Here, not above: torch takes seconds to load, and a mistake in the data should show at once.
     from scarlens.training.evaluate import ScoredPhotos
     from scarlens.training.train import train as train_checkpoint
 
-    resolved = _config(config, settings, out if resume else None)
     held_out = ScoredPhotos.read(calibrate_on) if calibrate_on else None
-    photos = _labelled_photos(data, out_of_scope)
-    checkpoint = train_checkpoint(photos, resolved, out, device=device, resume=resume, held_out=held_out)
+    checkpoint = train_checkpoint(photos, resolved, out, device=device, resume=resume, extra=more, held_out=held_out)
     messages.print(f"checkpoint: {checkpoint}", markup=False)
 
 
@@ -166,6 +173,7 @@ def crossvalidate(
     data: Data,
     out: Out,
     out_of_scope: OutOfScope = [],  # noqa: B006
+    extra: Extra = [],  # noqa: B006
     config: Config = None,
     settings: Setting = [],  # noqa: B006
     folds: Annotated[int, typer.Option(min=2, help="Folds that never part a subject.")] = 5,
@@ -175,17 +183,21 @@ def crossvalidate(
     as_json: AsJson = False,
 ) -> None:
     """Measure honestly: train and test on folds that never part a subject."""
+    resolved = _config(config, settings, out if resume else None)
+    photos = _labelled_photos(data, out_of_scope)
+    more = _labelled_photos(extra, []) if extra else []
+
     from scarlens.training.crossvalidate import crossvalidate as cross_validate
 
-    resolved = _config(config, settings, out if resume else None)
     figures = cross_validate(
-        _labelled_photos(data, out_of_scope),
+        photos,
         resolved,
         out,
         folds=folds,
         repeats=repeats,
         device=device,
         resume=resume,
+        extra=more,
         report=lambda line: messages.print(line, markup=False),
     )
     _print_figures(figures, as_json=as_json)
@@ -243,17 +255,14 @@ def treatments(
     as_json: AsJson = False,
 ) -> None:
     """Print what the five documents say about treating each type, every claim with its document."""
-    from scarlens.datasets.labels import known_spellings, normalise_label
     from scarlens.inference.treatment_tables import print_tables
     from scarlens.inference.treatments import everything, plan
 
-    label = normalise_label(scar_type) if scar_type else None
-    if scar_type and label is None:
-        raise ScarlensError(f'unknown type "{scar_type}"; known are {known_spellings()}')
     if as_json:
-        print(json.dumps(plan(label, (label,)).to_dict() if label else everything(), ensure_ascii=False, indent=2))
+        content = plan(scar_type, ()).to_dict() if scar_type else everything()
+        print(json.dumps(content, ensure_ascii=False, indent=2))
     else:
-        print_tables(Console(highlight=False), label)
+        print_tables(Console(highlight=False), scar_type)
 
 
 def _classifier(checkpoint: Path | None) -> Classifier:

@@ -231,7 +231,6 @@ _TiffEntry = tuple[int, int, int, bytes]  # tag, type, count, and the values or,
 class _TiffDirectory(NamedTuple):
     """The first directory of a file; in a BigTIFF counts and offsets have 8 bytes."""
 
-    start: int
     order: str  # of bytes, as struct has it
     length: str  # struct format of the number of entries
     offset: str  # of an offset
@@ -278,7 +277,7 @@ def _tiff_directory(data: bytes) -> _TiffDirectory:
     if first + count * size > len(data):
         raise BadFileError("a whole TIFF directory", "one cut short")
     entries = [struct.unpack_from(entry, data, first + i * size) for i in range(min(count, _TIFF_ENTRIES))]
-    return _TiffDirectory(start, order, length, offset, entry, entries)
+    return _TiffDirectory(order, length, offset, entry, entries)
 
 
 def _tiff_values(data: bytes, directory: _TiffDirectory) -> tuple[dict[str, tuple[int, ...]], list[_TiffEntry]]:
@@ -303,18 +302,18 @@ def _tiff_values(data: bytes, directory: _TiffDirectory) -> tuple[dict[str, tupl
 
 
 def _replace_tiff_directory(data: bytes, directory: _TiffDirectory, entries: list[_TiffEntry]) -> bytes:
-    """Return the file with fewer entries in its first directory, and no further directory."""
+    """Return the file with one more directory at its end, of these entries, in place of all others."""
     packed = b"".join(struct.pack(directory.entry, *entry) for entry in sorted(entries))
     new = struct.pack(directory.length, len(entries)) + packed + struct.pack(directory.offset, 0)
-    view, start = memoryview(data), directory.start
-    return b"".join((view[:start], new, view[start + len(new) :]))
+    link = struct.pack(directory.offset, len(data))  # it ends the header, which is twice as long
+    return b"".join((data[: len(link)], link, memoryview(data)[2 * len(link) :], new))
 
 
 def _exif_orientation(data: bytes) -> int:
     """Return the orientation, 1 to 8, of an EXIF block or a TIFF file; 1 where it is absent or the block is damaged."""
     try:
         directory = _tiff_directory(data.removeprefix(b"Exif\0\0"))
-    except (BadFileError, KeyError, struct.error):
+    except (BadFileError, KeyError, OverflowError, struct.error):
         return 1
     for tag, kind, _, field in directory.entries:
         (value,) = struct.unpack_from(directory.order + "H", field)

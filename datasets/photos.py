@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,13 +50,16 @@ def load_photos(sources: Path | Sequence[Path], *, out_of_scope: Iterable[str] =
 
     Args:
         sources: one or several folders or `.csv` manifests.
-        out_of_scope: names of folders or manifest labels that show none of the three types, such as "keloid".
+        out_of_scope: names of folders or manifest labels that show none of the three types, such as "keloid";
+            "out_of_scope" itself need not be named.
 
     Raises:
         PhotoSetError: unknown class, missing column, missing file, or no photo at all.
     """
     sources = [sources] if isinstance(sources, Path) else list(sources)
     names = frozenset(name.casefold() for name in out_of_scope)
+    if types := [name for name in names if normalise_label(name)]:
+        raise PhotoSetError(f"--out-of-scope names {types}, which is a scar type")
     photos: list[LabelledPhoto] = []
     for number, source in enumerate(sources):
         found = _from_manifest(source, names) if source.is_file() else _from_folder(source, names)
@@ -82,24 +86,28 @@ def _from_folder(folder: Path, out_of_scope: frozenset[str]) -> list[LabelledPho
             f"{folder}: expected a folder with one sub-folder per class or a .csv manifest, found neither"
         )
     photos: list[LabelledPhoto] = []
-    for class_folder in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(entry)):
+    for class_folder in sorted(
+        entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    ):
         label = _label_of(class_folder.name, out_of_scope, where=str(class_folder))
         kind = label if label in SCAR_TYPES else class_folder.name
         # Every file counts: one that is no photo is listed as unreadable, where a list of suffixes would hide it.
-        files = sorted(file for file in class_folder.rglob("*") if file.is_file() and not _is_hidden(file))
-        photos += [LabelledPhoto(file, label, kind) for file in files]
+        files = sorted(file for file in class_folder.rglob("*") if file.is_file())
+        photos += [LabelledPhoto(f, label, kind) for f in files if not _is_hidden(f.relative_to(class_folder))]
     return photos
 
 
 def _from_manifest(manifest: Path, out_of_scope: frozenset[str]) -> list[LabelledPhoto]:
-    with manifest.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.DictReader(stream)
-        missing = {"file", "label"} - set(rows.fieldnames or ())
-        if missing:
-            raise PhotoSetError(
-                f"{manifest}: expected the columns file,label[,subject], found {','.join(rows.fieldnames or ())}"
-            )
-        photos = [_from_row(row, manifest, rows.line_num, out_of_scope) for row in rows]
+    try:
+        text = manifest.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PhotoSetError(f"{manifest}: expected a CSV manifest in UTF-8, found: {error}") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    missing = {"file", "label"} - set(rows.fieldnames or ())
+    if missing:
+        found = ",".join(rows.fieldnames or ())[:100]
+        raise PhotoSetError(f"{manifest}: expected the columns file,label[,subject], found {found}")
+    photos = [_from_row(row, manifest, rows.line_num, out_of_scope) for row in rows]
     absent = [str(photo.path) for photo in photos if not photo.path.is_file()]
     if absent:
         raise PhotoSetError(f"{manifest}: {len(absent)} listed files are not there, the first is {absent[0]}")
@@ -117,7 +125,7 @@ def _from_row(row: dict[str, str], manifest: Path, line: int, out_of_scope: froz
 
 
 def _label_of(spelling: str, out_of_scope: frozenset[str], *, where: str) -> str:
-    if spelling.casefold() in out_of_scope:
+    if spelling == OUT_OF_SCOPE or spelling.casefold() in out_of_scope:
         return OUT_OF_SCOPE
     label = normalise_label(spelling)
     if label is None:
@@ -129,7 +137,7 @@ def _label_of(spelling: str, out_of_scope: frozenset[str], *, where: str) -> str
 
 
 def _is_hidden(path: Path) -> bool:
-    return path.name.startswith(".")
+    return any(part.startswith(".") for part in path.parts)
 
 
 def readable_photos(
@@ -137,8 +145,8 @@ def readable_photos(
 ) -> tuple[list[LabelledPhoto], list[ImageReadError]]:
     """Read every photo once, so that a bad file is known before the first epoch and not in the middle of one.
 
-    Photos without a subject get one: the number of their near-duplicate group, so that no copy of a training photo is
-    ever measured on.
+    Photos without a subject get one, that of a near-duplicate or else the number of their near-duplicate group, so
+    that no copy of a training photo is measured on.
 
     Args:
         photos: the photos to check.
@@ -160,8 +168,8 @@ def readable_photos(
             hashes.append(perceptual_hashes(image))
         advance()
     groups = near_duplicate_groups(hashes)
-    named = [
-        photo if photo.subject else replace(photo, subject=f"look-alikes {g}")
-        for photo, g in zip(good, groups, strict=True)
-    ]
-    return named, errors
+    known = {group: photo.subject for photo, group in zip(good, groups, strict=True) if photo.subject}
+    for number, (photo, group) in enumerate(zip(good, groups, strict=True)):
+        if photo.subject is None:
+            good[number] = replace(photo, subject=known.get(group, f"look-alikes {group}"))
+    return good, errors

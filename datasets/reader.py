@@ -18,6 +18,7 @@ from PIL.Image import Image
 
 from . import containers
 from .containers import MAX_PIXELS, BadFileError, OpenedPicture, check_size
+from .errors import ScarlensError
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "ImageReadError", "read_bytes", "read_image"]
 
@@ -45,7 +46,7 @@ _SLOW_PIXELS: Final = 4_000_000
 _STRIP_PIXELS: Final = 1_000_000  # converted at a time; of float64 they take 8 MB
 
 
-class ImageReadError(ValueError):
+class ImageReadError(ScarlensError, ValueError):
     """Say which file is no readable picture, what was expected of it and what was found.
 
     Attributes:

@@ -10,12 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..datasets.labels import SCAR_TYPES
-from .prediction import NOTICE
-from .treatments import (
+from .catalogue import (
     CLAIM_TOPICS,
     FACT_TOPICS,
     FIGURES,
-    HABITS,
     KINDS,
     NATURES,
     PROCEDURE,
@@ -23,10 +21,10 @@ from .treatments import (
     Claim,
     Disagreement,
     Treatment,
-    TypePlan,
     catalogue,
-    plan,
 )
+from .prediction import NOTICE
+from .treatments import HABITS, TypePlan, plan
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -43,7 +41,7 @@ def print_tables(console: Console, scar_type: str | None = None) -> None:
         scar_type: a scar type in any spelling that is understood, or None for all three.
 
     Raises:
-        ValueError: for a type that is not known.
+        ScarTypeError: for a type that is not known.
     """
     for renderable in tables(scar_type):
         console.print(renderable)
@@ -80,7 +78,8 @@ def _types_table(types: Sequence[TypePlan]) -> Table:
             options = [
                 treatment.name
                 for treatment in part.treatments
-                if treatment.kind != "combination" and any(claim.document == file for claim in treatment.on("named"))
+                if treatment.kind != "combination"
+                and any(claim.topic == "named" and claim.document == file for claim in treatment.claims)
             ]
             shape = Text("; ".join(claim.text for claim in _shapes(part, file)))
             table.add_row(Text(part.title, "bold"), shape.append(f"\n{file}", _FILE), "\n".join(options))
@@ -136,13 +135,12 @@ def _claims(
 ) -> list[RenderableType]:
     """Return every claim about the treatments: one table for each kind, one group for each treatment."""
     subject = None if part is None else part.scar_type or "acne_scars"
-    order = list(CLAIM_TOPICS)
     kinds = []
     for kind, heading in KINDS.items():
         table = _table(heading if part is None else f"{part.title}: {heading.lower()}")
         for treatment in treatments:
             if treatment.kind == kind:
-                claims = sorted(treatment.claims, key=lambda claim: order.index(claim.topic))
+                claims = sorted(treatment.claims, key=lambda claim: CLAIM_TOPICS.index(claim.topic))
                 _add_group(table, Text(treatment.name, "bold"), [_sentence(claim, found, subject) for claim in claims])
         kinds.append(table)
     return [table for table in kinds if table.row_count]
@@ -192,7 +190,7 @@ def _sentence(claim: Claim, found: Sequence[Disagreement], subject: str | None) 
     if subject not in claim.about and (claim.about != (PROCEDURE,) or claim.topic != "caution"):
         text.append(f"{_subjects(claim)}: ", "green")
     if claim.topic in ("caution", "ideal_for"):
-        text.append(f"{CLAIM_TOPICS[claim.topic]}: ", "yellow" if claim.topic == "caution" else "green")
+        text.append(f"{claim.topic.replace('_', ' ')}: ", "yellow" if claim.topic == "caution" else "green")
     text.append(claim.text)
     if any(disagreement.id in claim.disputed for disagreement in found):
         text.append(" (disputed)", "yellow")

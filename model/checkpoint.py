@@ -89,11 +89,11 @@ class Card:
             for name in ("mean", "std", "scar_types"):
                 raw[name] = tuple(raw[name])
             card = cls(**raw)
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            card._check()
+        except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
             raise (
                 error if isinstance(error, CheckpointError) else CheckpointError(f"the card is malformed: {error}")
             ) from error
-        card._check()
         return card
 
     def _check(self) -> None:
@@ -210,8 +210,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # the new name itself must survive a power cut
-    finally:
-        os.close(directory)
+    if os.name == "posix":  # the new name itself must survive a power cut; Windows cannot open a folder
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

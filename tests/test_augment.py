@@ -11,7 +11,7 @@ from PIL import Image
 
 from scarlens.datasets.augment import Augmentation
 from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES
-from scarlens.datasets.photos import LabelledPhoto
+from scarlens.datasets.photos import LabelledPhoto, PhotoSetError
 from scarlens.datasets.rendering import render_photo
 from scarlens.training.config import ConfigError, TrainConfig
 from scarlens.training.loader import BalancedBatches, Batch, View, training_batches
@@ -134,12 +134,9 @@ def test_as_many_photos_out_of_scope_as_in_it_spread_over_their_kinds() -> None:
     assert len(views) == batches.photos_per_epoch == 36
 
 
-def test_two_types_alone_are_still_shown_equally_often() -> None:
-    photos = listed(ice_pick=4, boxcar=2)
-    batches = BalancedBatches(photos, config())
-    views = [view for batch in plan(batches) for view in batch]
-    assert collections.Counter(photos[view.photo].kind for view in views) == {"ice_pick": 4, "boxcar": 4}
-    assert len(views) == batches.photos_per_epoch
+def test_a_type_without_photos_is_refused() -> None:
+    with pytest.raises(PhotoSetError, match="no photos of rolling"):
+        BalancedBatches(listed(ice_pick=4, boxcar=2), config())
 
 
 def test_the_last_batch_is_filled_up() -> None:

@@ -24,9 +24,9 @@ def manifest(path: Path, *lines: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def save(path: Path, image: np.ndarray, **options: int) -> Path:
+def save(path: Path, image: np.ndarray, *, quality: int = 75) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path, **options)
+    Image.fromarray(image).save(path, quality=quality)
     return path
 
 

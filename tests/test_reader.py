@@ -85,6 +85,7 @@ def test_damaged_exif_is_passed_over():
         b"Exif\0\0",
         b"Exif\0\0II*\0\xff\xff\xff\xff",
         b"Exif\0\0II*\0\x08\0\0\0\xff\xff",
+        b"Exif\0\0MM\0+\0\x08\0\0\xff\xff\xff\xff\xff\xff\xff\xff",
         b"Exif\0\0nonsense",
     ):
         assert read_image(encode(SCENE, "JPEG", exif=exif)).shape == SCENE.shape
@@ -435,3 +436,29 @@ def test_wrong_arrays_are_refused(array):
 def test_other_types_are_refused():
     with pytest.raises(TypeError):
         read_image(7)  # pyright: ignore[reportArgumentType]
+
+
+def test_megapixels_of_each_format_are_those_of_the_docstring():
+    def webp(width: int, height: int) -> bytes:
+        sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        return b"RIFF" + struct.pack("<L", 22) + b"WEBPVP8X\x0a\0\0\0" + bytes(4) + sides
+
+    def jpeg(width: int, height: int, density: int) -> bytes:
+        components = bytes([1, density, 0, 2, 0x11, 0, 3, 0x11, 0])
+        frame = b"\xff\xc2\0\x11\x08" + struct.pack(">HH", height, width) + b"\3" + components
+        return b"\xff\xd8" + frame + b"\xff\xda\0\x0c\3\1\0\2\0\3\0\0\0\0" + b"\xff\xd9"
+
+    def strips(width: int, height: int, rows: int) -> bytes:
+        short = [(258, 8), (259, 1), (262, 2), (277, 3), (273, 8), (279, 1), (256, width), (257, height), (278, rows)]
+        return tiff(*((tag, 3, 1, value) for tag, value in short), pixels=b"\0")
+
+    for make, megapixels in (
+        (webp, 21), (lambda w, h: jpeg(w, h, 0x11), 36), (lambda w, h: jpeg(w, h, 0x22), 50),
+        (lambda w, h: strips(w, h, h), 36), (lambda w, h: strips(w, h, 8), 50),
+        (lambda w, h: b"P6 %d %d 9 " % (w, h), 4), (lambda w, h: b"P2 %d %d 255 " % (w, h), 4),
+    ):  # fmt: skip
+        with pytest.raises(ImageReadError) as allowed:
+            read_image(make(megapixels * 500, 2000))
+        assert "pixels" not in allowed.value.expected
+        with pytest.raises(ImageReadError, match=r"pixels, found|pixels in this kind"):
+            read_image(make(megapixels * 500 + 500, 2000))

@@ -112,7 +112,7 @@ def test_the_seed_decides(structure: Callable[[], tuple[list[str], list[str]]]) 
 def test_too_few_subjects_name_the_class() -> None:
     kinds = ["ice_pick"] * 10 + ["rolling"] * 10
     subjects = [f"s{i}" for i in range(10)] + [f"t{i % 3}" for i in range(10)]  # ten photos, three people
-    with pytest.raises(SplitError, match=r'"rolling" has 3 subjects; 5 folds need at least 5'):
+    with pytest.raises(SplitError, match=r'"rolling" has 3 subjects; a split into 5 parts needs 5'):
         grouped_folds(kinds, subjects, folds=5, seed=0)
     assert len(grouped_folds(kinds, subjects, folds=3, seed=0)) == 20
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.model.checkpoint import load_checkpoint
 from scarlens.training.config import ConfigError, TrainConfig
@@ -62,7 +64,7 @@ def test_checkpoint_is_calibrated_on_the_validation_part(tiny_run: Path) -> None
     assert card.calibration.fitted_on.startswith("the validation part")
     assert card.training["photos"] == {"boxcar": 6, "ice_pick": 6, "out_of_scope": 6, "rolling": 6}
     figures = json.loads((tiny_run / "validation" / "metrics.json").read_text())
-    assert np.array(figures["confusion"]).sum() == sum(figures["photos_by_kind"][n] for n in ("ice_pick", "boxcar", "rolling"))
+    assert np.array(figures["confusion"]).sum() == sum(figures["photos_by_kind"][name] for name in SCAR_TYPES)
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others(
@@ -225,9 +227,8 @@ def test_config_refuses_what_it_does_not_know(tmp_path: Path) -> None:
         ("epochs: [", "expected a readable YAML file"),
     ):
         (tmp_path / "config.yaml").write_text(text)
-        with pytest.raises(ConfigError, match="(?s).*") as caught:
+        with pytest.raises(ConfigError, match=re.escape(message)):
             TrainConfig.from_yaml(tmp_path / "config.yaml")
-        assert message in str(caught.value)
 
 
 def test_config_survives_the_round_trip(tmp_path: Path) -> None:

@@ -8,19 +8,12 @@ import sys
 import pytest
 from rich.console import Console
 
+from scarlens.datasets.errors import ScarlensError
 from scarlens.datasets.labels import SCAR_TYPES
+from scarlens.inference.catalogue import GENERAL, KINDS, PROCEDURE, catalogue, read_catalogue
 from scarlens.inference.prediction import NOTICE
 from scarlens.inference.treatment_tables import print_tables
-from scarlens.inference.treatments import (
-    GENERAL,
-    KINDS,
-    PROCEDURE,
-    catalogue,
-    everything,
-    plan,
-    read_catalogue,
-    treatments_for,
-)
+from scarlens.inference.treatments import everything, plan, treatments_for
 
 FILES = {
     "000": "000_a7f373fef24d8bec.txt",
@@ -129,8 +122,9 @@ def all_claims():
     return [*data.facts, *(claim for treatment in data.treatments for claim in treatment.claims)]
 
 
-def by_id(name):
-    return next(treatment for treatment in catalogue().treatments if treatment.id == name)
+def figures_of(name, quantity):
+    (treatment,) = (treatment for treatment in catalogue().treatments if treatment.id == name)
+    return [figure for claim in treatment.claims for figure in claim.figures if figure.quantity == quantity]
 
 
 def all_figures():
@@ -152,14 +146,14 @@ def test_figures_are_those_of_the_documents_and_no_others():
 
 @pytest.mark.parametrize(("name", "quantity", "words"), WORDS)
 def test_where_no_number_is_given_the_words_stand(name, quantity, words):
-    found = [figure for figure, _ in by_id(name).figures(quantity) if figure.words is not None]
+    found = [figure for figure in figures_of(name, quantity) if figure.words is not None]
     assert [(figure.words, figure.low, figure.high, figure.value) for figure in found] == [(words, None, None, words)]
 
 
 def test_open_bounds_stay_open():
-    ((more, _),) = by_id("unspecified").figures("improvement_percent")
+    (more,) = figures_of("unspecified", "improvement_percent")
     assert (more.low, more.high, more.exclusive, more.value) == (60, None, True, "more than 60 %")
-    ((spf, _),) = by_id("sunscreen").figures("spf")
+    (spf,) = figures_of("sunscreen", "spf")
     assert (spf.low, spf.high, spf.exclusive, spf.value) == (30, None, False, "at least 30")
 
 
@@ -298,17 +292,23 @@ def test_spellings_are_understood():
     assert treatments_for("Rolling scars") == treatments_for("rolling")
 
 
-@pytest.mark.parametrize("call", [lambda: plan("keloid", []), lambda: plan(None, ["keloid"])])
-def test_unknown_type_is_refused_with_the_known_ones(call):
-    with pytest.raises(ValueError, match=r'keloid.*"ice pick", "boxcar", "rolling"'):
-        call()
-    with pytest.raises(ValueError, match="keloid"):
-        treatments_for("keloid")
-
-
-def test_plan_without_any_type_is_refused():
-    with pytest.raises(ValueError, match="at least one plausible type"):
-        plan(None, [])
+@pytest.mark.parametrize(
+    ("ask", "arguments", "message"),
+    [
+        (plan, ("keloid", []), "unknown scar type 'keloid'"),
+        (plan, (None, ["keloid"]), "unknown scar type 'keloid'"),
+        (plan, (None, [2]), "unknown scar type 2"),
+        (plan, ("boxcar", "rolling"), "plausible must be a list"),
+        (plan, ("boxcar", None), "plausible must be a list"),
+        (plan, (None, []), "at least one plausible type"),
+        (treatments_for, ("keloid",), "unknown scar type 'keloid'"),
+        (treatments_for, (None,), "unknown scar type None"),
+    ],
+)
+def test_bad_types_are_refused_with_the_known_ones(ask, arguments, message):
+    with pytest.raises(ScarlensError, match=f'{message}.*"ice pick", "boxcar", "rolling"') as caught:
+        ask(*arguments)
+    assert isinstance(caught.value, ValueError)
 
 
 def test_json_round_trip():
@@ -402,10 +402,10 @@ def test_faulty_data_are_refused(old, new, message):
 
 def test_import_is_light():
     code = (
-        "import sys, scarlens.inference.treatments as t;"
+        "import sys, scarlens.inference.treatments as t, scarlens.inference.catalogue as c;"
         "heavy = {'rich', 'numpy', 'torch', 'cv2'} & set(sys.modules);"
         "assert not heavy, heavy;"
-        "assert t.catalogue.cache_info().currsize == 0;"
+        "assert c.catalogue.cache_info().currsize == 0;"
         "t.plan('ice_pick', []).to_text(); t.everything();"
         "heavy = {'rich', 'numpy', 'torch', 'cv2'} & set(sys.modules);"
         "assert not heavy, heavy"

@@ -94,6 +94,8 @@ class TrainConfig:
         for name in ("dropout", "label_smoothing", "average_decay", "validation_fraction"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name} must lie in 0..1, below 1, got {getattr(self, name)}")
+        if self.validation_fraction > 0.5:
+            raise ConfigError(f"validation_fraction must be at most 0.5, got {self.validation_fraction}")
         for name in ("mixup", "frozen_stages", "workers", "seed", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")

@@ -19,7 +19,7 @@ from scarlens.model.checkpoint import write_atomically
 from scarlens.model.export import network_of
 from scarlens.training.config import TrainConfig
 from scarlens.training.evaluate import Decisions, ScoredPhotos, decide, measure, score_photos, write_report
-from scarlens.training.run import Team
+from scarlens.training.run import Team, TrainingError
 from scarlens.training.train import fit
 
 
@@ -32,6 +32,7 @@ def crossvalidate(
     repeats: int = 1,
     device: str = "cpu",
     resume: bool = False,
+    extra: Sequence[LabelledPhoto] = (),
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Train and measure on folds that never part a subject.
@@ -47,44 +48,38 @@ def crossvalidate(
         repeats: how often to deal the photos anew; photos then count once a repeat.
         device: "cpu" or "cuda".
         resume: go on with an interrupted cross-validation in the same folder.
+        extra: photos to learn from in every fold and never to measure with, such as rendered ones.
         report: called with a line of text after each fold.
 
     Returns:
         The figures that `metrics.json` holds.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "config.yaml", config.to_yaml().encode())
-    parts, decisions = [], []
+    _claim_folder(out, config)
+    kinds, subjects = [photo.kind for photo in photos], [photo.subject or "" for photo in photos]
+    parts: list[ScoredPhotos] = []
+    decisions: list[Decisions] = []
     for repeat in range(repeats):
         seeded = config.with_settings(seed=config.seed + repeat)
-        kinds, subjects = [p.kind for p in photos], [p.subject or "" for p in photos]
         fold_of = grouped_folds(kinds, subjects, folds=folds, seed=seeded.seed)
-        scored = []
+        scored: list[ScoredPhotos] = []
         for fold in range(folds):
             run = out / f"repeat_{repeat}_fold_{fold}"
             kept = [photo for photo, other in zip(photos, fold_of, strict=True) if other != fold]
             held_out = [photo for photo, other in zip(photos, fold_of, strict=True) if other == fold]
-            scored.append(_score_fold(kept, held_out, seeded, run, device=device, resume=resume))
-            truth = scored[-1].type_indices
-            right = scored[-1].type_logits.argmax(axis=1)[truth >= 0] == truth[truth >= 0]
-            report(f"repeat {repeat + 1}/{repeats}, fold {fold + 1}/{folds}: {right.sum()} of {len(right)} types right")
+            scored.append(_score_fold(kept, held_out, seeded, run, extra=extra, device=device, resume=resume))
+            report(f"repeat {repeat + 1}/{repeats}, fold {fold + 1}/{folds}: {_count_right(scored[-1])}")
         parts += scored
-        decisions.append(cross_fitted(scored))
-    everything = ScoredPhotos.joined(parts)
-    decided = Decisions.empty(len(everything.photos))
-    for repeat, part in enumerate(decisions):
-        start = repeat * len(photos)
-        decided.fill(np.arange(start, start + len(photos)), part)
+        decisions += cross_fitted(scored)
+    everything, decided = ScoredPhotos.joined(parts), Decisions.joined(decisions)
     figures = {"folds": folds, "repeats": repeats, **measure(everything.photos, decided)}
     if Team.joined(device).leads:
         write_report(out, figures, everything, decided)
     return figures
 
 
-def cross_fitted(folds: Sequence[ScoredPhotos]) -> Decisions:
-    """Decide each fold with a calibration fitted on the others; rows follow the folds in order."""
-    decisions = Decisions.empty(sum(len(fold.photos) for fold in folds))
-    start = 0
+def cross_fitted(folds: Sequence[ScoredPhotos]) -> list[Decisions]:
+    """Decide each fold with a calibration fitted on the scores of the others."""
+    decisions = []
     for number, fold in enumerate(folds):
         others = ScoredPhotos.joined([other for i, other in enumerate(folds) if i != number])
         calibration = fit_calibration(
@@ -93,9 +88,23 @@ def cross_fitted(folds: Sequence[ScoredPhotos]) -> Decisions:
             type_indices=others.type_indices,
             fitted_on="the other folds",
         )
-        decisions.fill(np.arange(start, start + len(fold.photos)), decide(fold, calibration))
-        start += len(fold.photos)
+        decisions.append(decide(fold, calibration))
     return decisions
+
+
+def _claim_folder(out: Path, config: TrainConfig) -> None:
+    """Make the folder and write the settings into it, unless it holds a cross-validation with other settings."""
+    out.mkdir(parents=True, exist_ok=True)
+    settings = out / "config.yaml"
+    if settings.exists() and settings.read_text(encoding="utf-8") != config.to_yaml():
+        raise TrainingError(f"{out} holds a cross-validation with other settings: give another --out")
+    write_atomically(settings, config.to_yaml().encode())
+
+
+def _count_right(scored: ScoredPhotos) -> str:
+    shown = scored.type_indices >= 0
+    right = scored.type_logits[shown].argmax(axis=1) == scored.type_indices[shown]
+    return f"{right.sum()} of {len(right)} types right"
 
 
 def _score_fold(
@@ -104,6 +113,7 @@ def _score_fold(
     config: TrainConfig,
     run: Path,
     *,
+    extra: Sequence[LabelledPhoto],
     device: str,
     resume: bool,
 ) -> ScoredPhotos:
@@ -113,7 +123,7 @@ def _score_fold(
         checked = grouped_holdout(kinds, subjects, fraction=config.validation_fraction, seed=config.seed)
     training = [photo for photo, apart in zip(kept, checked, strict=True) if not apart]
     validation = [photo for photo, apart in zip(kept, checked, strict=True) if apart]
-    checkpoint = fit(training, validation, config, run, device=device, resume=resume)
+    checkpoint = fit([*training, *extra], validation, config, run, device=device, resume=resume)
     return score_photos(TorchEngine(*network_of(checkpoint), device=device), held_out)
 
 

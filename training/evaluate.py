@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +102,10 @@ class Decisions:
     answered: np.ndarray
 
     @classmethod
-    def empty(cls, count: int) -> Decisions:
-        """Return decisions to be filled in."""
-        types = len(SCAR_TYPES)
-        flags = (np.zeros((count, types), dtype=bool), np.zeros(count, dtype=bool), np.zeros(count, dtype=bool))
-        return cls(np.zeros((count, types)), np.zeros(count), *flags)
-
-    def fill(self, rows: np.ndarray, part: Decisions) -> None:
-        """Put the decisions of some rows in their place."""
-        for name in ("probabilities", "in_scope", "plausible", "refused", "answered"):
-            getattr(self, name)[rows] = getattr(part, name)
+    def joined(cls, parts: Sequence[Decisions]) -> Decisions:
+        """Put several sets one after the other."""
+        names = [entry.name for entry in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def score_photos(
@@ -151,7 +146,11 @@ def decide(scored: ScoredPhotos, calibration: Calibration) -> Decisions:
 
 
 def measure(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, Any]:
-    """Compute every figure of a report, as plain JSON types; an interval is `{"value", "low", "high"}`."""
+    """Compute every figure of a report, as plain JSON types; an interval is `{"value", "low", "high"}`.
+
+    A photo that was decided several times, as in a repeated cross-validation, counts as often in every figure but in
+    the numbers of photos.
+    """
     truth = np.array([photo.type_index for photo in photos])
     subjects = [photo.subject or "" for photo in photos]
     shown = np.flatnonzero(truth >= 0)
@@ -177,9 +176,10 @@ def measure(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, 
     for kind in sorted(set(kinds) - set(SCAR_TYPES)):
         rows = np.array([k == kind for k in kinds])
         refused[kind] = float(decisions.refused[rows].mean())
+    different = Counter({photo.path: photo.kind for photo in photos}.values())
     return {
-        "photos": len(photos),
-        "photos_by_kind": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+        "photos": different.total(),
+        "photos_by_kind": dict(sorted(different.items())),
         "subjects": len(set(subjects)),
         "types": {name: asdict(estimate) for name, estimate in figures.items()},
         "coverage_by_type": {

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..datasets.augment import Augmentation
 from ..datasets.labels import SCAR_TYPES
-from ..datasets.photos import LabelledPhoto
+from ..datasets.photos import LabelledPhoto, PhotoSetError
 from ..datasets.preprocess import normalise
 from ..datasets.reader import read_image
 from .config import ConfigError, TrainConfig
@@ -53,8 +53,11 @@ class BalancedBatches(Sampler[list[View]]):
         """Prepare batches over `photos` for process `rank` of `processes`.
 
         Raises:
+            PhotoSetError: when one of the types has no photo.
             ConfigError: when the batch size cannot be shared out evenly.
         """
+        if missing := [name for name in SCAR_TYPES if name not in {photo.kind for photo in photos}]:
+            raise PhotoSetError(f"there are no photos of {', '.join(missing)} to train on")
         if config.batch_size % processes:
             raise ConfigError(f"batch_size {config.batch_size} must be a multiple of the {processes} processes")
         kinds = np.array([photo.kind for photo in photos])
@@ -78,7 +81,7 @@ class BalancedBatches(Sampler[list[View]]):
         """Yield this process's share of each batch of epoch `self.epoch`."""
         random = np.random.default_rng([self._config.seed, self.epoch])
         each = max(map(len, self._typed))
-        order = [_drawn(indices, each, random) for indices in self._typed if len(indices)]
+        order = [_drawn(indices, each, random) for indices in self._typed]
         if self._others:
             wanted = len(SCAR_TYPES) * each
             shares = [len(part) for part in np.array_split(np.arange(wanted), len(self._others))]

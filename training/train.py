@@ -53,6 +53,7 @@ def train(
     *,
     device: str = "cpu",
     resume: bool = False,
+    extra: Sequence[LabelledPhoto] = (),
     held_out: ScoredPhotos | None = None,
 ) -> Path:
     """Make a checkpoint: split off a validation part, fit, calibrate, measure and export.
@@ -64,6 +65,7 @@ def train(
             `learning_curve.png`, TensorBoard files, and `validation/` with figures and the confusion matrix.
         device: "cpu" or "cuda"; under torchrun each process takes its own GPU.
         resume: go on with an interrupted run in the same folder.
+        extra: photos to learn from and never to measure with, such as rendered ones.
         held_out: scores to calibrate with, from a cross-validation with the same settings; without them the validation
             part serves, and without that the probabilities stay raw.
 
@@ -80,10 +82,10 @@ def train(
         apart = grouped_holdout(kinds, subjects, fraction=config.validation_fraction, seed=config.seed)
     training = [photo for photo, held in zip(photos, apart, strict=True) if not held]
     validation = [photo for photo, held in zip(photos, apart, strict=True) if held]
-    checkpoint = fit(training, validation, config, out, device=device, resume=resume)
+    checkpoint = fit([*training, *extra], validation, config, out, device=device, resume=resume)
     if Team.joined(device).leads:
         write_atomically(out / "photos.csv", _photo_list(photos, apart))
-        _finish(checkpoint, photos, validation, held_out)
+        _finish(checkpoint, [*photos, *extra], validation, held_out)
     return checkpoint
 
 

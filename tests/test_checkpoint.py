@@ -1,0 +1,365 @@
+"""Checkpoints: the same again after a round trip, whole or not at all, and nothing damaged or foreign is let in."""
+
+import json
+import os
+import pickle
+import site
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load, save
+
+from scarlens.datasets.labels import SCAR_TYPES
+from scarlens.datasets.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from scarlens.inference.engine import OnnxEngine, open_engine
+from scarlens.model.calibration import Calibration
+from scarlens.model.checkpoint import BLANK_SEAL, Card, CheckpointError, load_checkpoint, save_checkpoint, seal
+from scarlens.model.export import export_onnx, network_of
+from scarlens.model.network import ScarNetwork
+
+CARD = Card(
+    trunk="squeezenet1_1",
+    size=64,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    calibration=Calibration(temperature=1.7, plausible_thresholds=(0.1, 0.2, 0.3), fitted_on="a test"),
+    training={"data": {"photos": {"boxcar": 3}}, "note": "Größe ✓"},
+)
+FORMS = ["model.safetensors", "model.onnx"]
+
+
+class Bomb:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Path.touch, (self.target,)
+
+
+@pytest.fixture(scope="module")
+def tensors() -> dict[str, np.ndarray]:
+    torch.manual_seed(0)
+    return {name: tensor.numpy() for name, tensor in ScarNetwork("squeezenet1_1").state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def folder(tensors: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with one checkpoint in both forms; tests only read it."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_checkpoint(folder / "model.safetensors", tensors, CARD)
+    export_onnx(folder / "model.safetensors", folder / "model.onnx")
+    return folder
+
+
+def small() -> dict[str, np.ndarray]:
+    return {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "count": np.array(7)}
+
+
+def opened(path: Path) -> Card:
+    """Open a checkpoint of either form by its own reader."""
+    return OnnxEngine(path).card if path.suffix == ".onnx" else load_checkpoint(path)[1]
+
+
+def sealed(tensors: dict[str, np.ndarray], card: str) -> bytes:
+    """Return a properly sealed file around any text as a card, as an ill-meaning stranger could make it."""
+    return seal(save(tensors, {"card": card, "seal": BLANK_SEAL}))
+
+
+# Round trip
+
+
+def test_round_trip(tmp_path: Path, tensors: dict[str, np.ndarray]) -> None:
+    written = save_checkpoint(tmp_path / "m.safetensors", tensors, CARD)
+    found, card = load_checkpoint(tmp_path / "m.safetensors")
+    assert card == written == replace(CARD, model_id=card.model_id)
+    assert len(card.model_id) == 16
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert np.array_equal(found[name], tensor)
+
+
+def test_network_comes_back(folder: Path, tensors: dict[str, np.ndarray]) -> None:
+    network, card = network_of(folder / "model.safetensors")
+    assert not network.training
+    assert card.trunk == "squeezenet1_1"
+    assert all(np.array_equal(tensor.numpy(), tensors[name]) for name, tensor in network.state_dict().items())
+
+
+def test_both_forms_carry_the_same_card(folder: Path) -> None:
+    assert opened(folder / "model.onnx") == opened(folder / "model.safetensors")
+
+
+def test_layout_in_memory_does_not_matter(tmp_path: Path) -> None:
+    weight = np.arange(6, dtype=np.float32).reshape(3, 2).T
+    one = save_checkpoint(tmp_path / "a.safetensors", {"weight": weight}, CARD)
+    other = save_checkpoint(tmp_path / "b.safetensors", {"weight": np.ascontiguousarray(weight)}, CARD)
+    assert one == other
+    assert np.array_equal(load_checkpoint(tmp_path / "a.safetensors")[0]["weight"], weight)
+
+
+def test_the_name_of_a_model_changes_with_all_that_decides_its_answers(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    other = small()
+    other["weight"][0, 0] += 1e-3
+    reshaped = {**small(), "weight": small()["weight"].reshape(3, 2)}
+    names = [
+        save_checkpoint(path, small(), CARD).model_id,
+        save_checkpoint(path, other, CARD).model_id,
+        save_checkpoint(path, reshaped, CARD).model_id,
+        save_checkpoint(path, small(), replace(CARD, calibration=Calibration(temperature=1.71))).model_id,
+        save_checkpoint(path, small(), replace(CARD, size=96)).model_id,
+        save_checkpoint(path, small(), replace(CARD, mean=(0.5, 0.5, 0.5))).model_id,
+    ]
+    assert len(set(names)) == len(names)
+    assert save_checkpoint(path, small(), replace(CARD, model_id="whatever")).model_id == names[0]
+
+
+def test_no_path_of_this_machine_stands_in_a_file(folder: Path) -> None:
+    places = [str(folder), str(Path(__file__).parents[1]), str(Path.home()), *site.getsitepackages()]
+    for form in FORMS:
+        data = (folder / form).read_bytes()
+        for place in ("/work", "/home/", "/tmp", "site-packages", ".py", *places):
+            assert place.encode() not in data, place
+
+
+# Whole or not at all
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.safetensors"
+    first = save_checkpoint(path, small(), CARD)
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            save_checkpoint(path, {**small(), "weight": np.zeros((2, 3), np.float32)}, CARD)
+    assert load_checkpoint(path)[1] == first
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.safetensors"]
+    second = save_checkpoint(path, small(), replace(CARD, size=96))
+    assert load_checkpoint(path)[1] == second != first
+
+
+# Damage
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_any_flipped_byte_is_refused(folder: Path, tmp_path: Path, form: str) -> None:
+    data = bytearray((folder / form).read_bytes())
+    random = np.random.default_rng(4)
+    path = tmp_path / form
+    for position in random.integers(len(data), size=200).tolist():
+        change = int(random.integers(1, 256))
+        data[position] ^= change
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError):
+            opened(path)
+        data[position] ^= change
+    path.write_bytes(data)
+    assert opened(path) == opened(folder / form)
+
+
+def test_every_bit_of_a_small_checkpoint_counts(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    card = save_checkpoint(path, small(), CARD)
+    data = bytearray(path.read_bytes())
+    for position in range(len(data)):
+        data[position] ^= 1 << position % 8
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError):
+            load_checkpoint(path)
+        data[position] ^= 1 << position % 8
+    path.write_bytes(data)
+    assert load_checkpoint(path)[1] == card
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_truncated_file_is_refused(folder: Path, tmp_path: Path, form: str, share: float) -> None:
+    data = (folder / form).read_bytes()
+    (tmp_path / form).write_bytes(data[: int(share * len(data))])
+    with pytest.raises(CheckpointError, match=form):
+        opened(tmp_path / form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_with_something_appended_is_refused(folder: Path, tmp_path: Path, form: str) -> None:
+    (tmp_path / form).write_bytes((folder / form).read_bytes() + b"\0")
+    with pytest.raises(CheckpointError, match="damaged or changed"):
+        opened(tmp_path / form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_not_there_is_named(tmp_path: Path, form: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"{form}: expected a checkpoint file, found none"):
+        open_engine(tmp_path / form)
+    (tmp_path / form).mkdir()
+    with pytest.raises(CheckpointError, match=rf"{form}: expected a checkpoint file, found none"):
+        open_engine(tmp_path / form)
+
+
+# Strangers' files
+
+
+@pytest.mark.parametrize("form", [*FORMS, "model.pt"])
+@pytest.mark.parametrize("with_seal", [False, True])
+def test_a_pickle_is_refused_and_not_run(tmp_path: Path, form: str, with_seal: bool) -> None:
+    trace = tmp_path / "it ran"
+    data = pickle.dumps((Bomb(trace), BLANK_SEAL))
+    (tmp_path / form).write_bytes(seal(data) if with_seal else data)
+    with pytest.raises(CheckpointError, match=form):
+        open_engine(tmp_path / form)
+    assert not trace.exists()
+    pickle.loads(data)
+    assert trace.exists()  # the bomb was live
+
+
+def test_a_file_of_torch_save_is_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(2), "bomb": Bomb(tmp_path / "it ran")}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="found no seal"):
+        open_engine(tmp_path / "model.safetensors")
+    assert not (tmp_path / "it ran").exists()
+
+
+def test_a_safetensors_file_of_someone_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(save(small()))
+    with pytest.raises(CheckpointError, match="found no seal"):
+        load_checkpoint(tmp_path / "a.safetensors")
+    (tmp_path / "b.safetensors").write_bytes(seal(save(small(), {"seal": BLANK_SEAL})))
+    with pytest.raises(CheckpointError, match="expected a card"):
+        load_checkpoint(tmp_path / "b.safetensors")
+
+
+def test_weights_swapped_under_a_card_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    card = save_checkpoint(path, small(), CARD)
+    path.write_bytes(sealed({**small(), "count": np.array(8)}, card.to_json()))
+    with pytest.raises(CheckpointError, match=f"names the model {card.model_id}"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    tensors = small()
+    tensors["weight"][1, 2] = value
+    save_checkpoint(tmp_path / "m.safetensors", tensors, CARD)
+    with pytest.raises(CheckpointError, match="weight holds values that are not finite"):
+        load_checkpoint(tmp_path / "m.safetensors")
+
+
+def _without(tensors: dict[str, np.ndarray]) -> None:
+    del tensors["head.bias"]
+
+
+def _more(tensors: dict[str, np.ndarray]) -> None:
+    tensors["extra"] = np.zeros(1, np.float32)
+
+
+def _reshaped(tensors: dict[str, np.ndarray]) -> None:
+    tensors["head.bias"] = np.zeros(3, np.float32)
+
+
+def _doubled(tensors: dict[str, np.ndarray]) -> None:
+    tensors["head.bias"] = np.zeros(4, np.float64)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without, r"1 tensors do not fit squeezenet1_1, such as head\.bias"),
+        (_more, "1 tensors do not fit squeezenet1_1, such as extra"),
+        (_reshaped, r"head\.bias is torch\.float32 \(3,\), expected torch\.float32 \(4,\)"),
+        (_doubled, r"head\.bias is torch\.float64 \(4,\), expected torch\.float32 \(4,\)"),
+    ],
+)
+def test_weights_that_do_not_fit_the_trunk_are_refused(
+    tmp_path: Path,
+    tensors: dict[str, np.ndarray],
+    change: Callable[[dict[str, np.ndarray]], None],
+    message: str,
+) -> None:
+    changed = dict(tensors)
+    change(changed)
+    save_checkpoint(tmp_path / "m.safetensors", changed, CARD)
+    with pytest.raises(CheckpointError, match=message):
+        network_of(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("trunk", ["resnet18", "no_such_net"])
+def test_a_card_that_names_another_trunk_is_refused(tmp_path: Path, tensors: dict[str, np.ndarray], trunk: str) -> None:
+    save_checkpoint(tmp_path / "m.safetensors", tensors, replace(CARD, trunk=trunk))
+    with pytest.raises(CheckpointError, match=f"m.safetensors: .*{trunk}"):
+        network_of(tmp_path / "m.safetensors")
+
+
+# Cards
+
+
+def test_card_round_trip() -> None:
+    assert Card.from_json(CARD.to_json()) == CARD
+    assert "\n" not in CARD.to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "expected a card of format 1, found 2"),
+        ({"format": None}, "expected a card of format 1"),
+        ({"licence": "none"}, r"unknown fields: \['licence'\]"),
+        ({"scar_types": SCAR_TYPES[::-1]}, "in this order"),
+        ({"scar_types": ["a", "b"]}, "in this order"),
+        ({"size": 16}, "32 to 4096"),
+        ({"size": 5000}, "32 to 4096"),
+        ({"size": 64.0}, "32 to 4096"),
+        ({"size": "64"}, "32 to 4096"),
+        ({"mean": [0.5, 0.5]}, "three finite means"),
+        ({"mean": [0.5, 0.5, float("nan")]}, "three finite means"),
+        ({"mean": ["a", "b", "c"]}, ""),
+        ({"mean": [[0.5], [0.5], [0.5]]}, ""),
+        ({"mean": 0.5}, "malformed"),
+        ({"std": [0.2, 0.2, 0.0]}, "positive deviations"),
+        ({"std": [0.2, 0.2, float("inf")]}, "positive deviations"),
+        ({"std": [0.2, 0.2, None]}, ""),
+        ({"calibration": {}}, "malformed"),
+        ({"calibration": None}, "malformed"),
+        ({"calibration": {**asdict(CARD.calibration), "bias": 1}}, "malformed.*bias"),
+        ({"calibration": {**asdict(CARD.calibration), "temperature": 0}}, "malformed.*positive"),
+        ({"calibration": {**asdict(CARD.calibration), "temperature": "1"}}, "malformed"),
+        ({"calibration": {**asdict(CARD.calibration), "plausible_thresholds": [0.5]}}, "malformed.*expected 3"),
+    ],
+)
+def test_cards_out_of_order_are_refused_and_the_file_named(tmp_path: Path, change: dict, message: str) -> None:
+    card = json.dumps({**json.loads(CARD.to_json()), **change})
+    (tmp_path / "m.safetensors").write_bytes(sealed(small(), card))
+    with pytest.raises(CheckpointError, match=f"(?s)m.safetensors: .*{message}"):
+        load_checkpoint(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("missing", ["trunk", "size", "calibration", "format"])
+def test_cards_with_a_missing_field_are_refused(missing: str) -> None:
+    card = json.loads(CARD.to_json())
+    del card[missing]
+    with pytest.raises(CheckpointError):
+        Card.from_json(json.dumps(card))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '"card"', "[" * 100_000], ids=lambda text: text[:9])
+def test_text_that_is_no_card_is_refused(text: str) -> None:
+    with pytest.raises(CheckpointError):
+        Card.from_json(text)
+
+
+def test_the_files_of_a_checkpoint_hold_nothing_but_tensors_card_and_seal(folder: Path) -> None:
+    data = (folder / "model.safetensors").read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert set(header.pop("__metadata__")) == {"card", "seal"}
+    assert set(header) == set(load(data))

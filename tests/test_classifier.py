@@ -1,0 +1,168 @@
+"""Prediction: the bundled checkpoint, single photos, streams, abstention, and the result type."""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import fields
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import scarlens
+from scarlens.datasets.labels import SCAR_TYPES
+from scarlens.datasets.reader import ImageReadError
+from scarlens.datasets.rendering import render_photo
+from scarlens.inference.classifier import Classifier
+from scarlens.inference.engine import Scores
+from scarlens.inference.prediction import NOTICE, Prediction
+from scarlens.model.calibration import Calibration
+from scarlens.model.checkpoint import Card
+
+
+class FixedEngine:
+    """An engine that gives every photo the same scores."""
+
+    def __init__(self, type_logits: tuple[float, float, float], scope_logit: float, calibration: Calibration) -> None:
+        half = (0.5, 0.5, 0.5)
+        self.card = Card(trunk="none", size=64, mean=half, std=half, calibration=calibration, model_id="fixed")
+        self._types, self._scope = np.float32(type_logits), np.float32(scope_logit)
+        self.batches: list[int] = []
+
+    def __call__(self, photos: np.ndarray) -> Scores:
+        number = len(photos)
+        self.batches.append(number)
+        class_map = np.broadcast_to(self._types[None, :, None, None], (number, 3, 2, 2))
+        return Scores(class_map, np.tile(self._types, (number, 1)), np.full(number, self._scope))
+
+
+CALIBRATION = Calibration(plausible_thresholds=(0.2, 0.2, 0.2), scope_threshold=0.4, answer_threshold=0.5)
+
+
+def classifier(types: tuple[float, float, float] = (3.0, 0.0, 0.0), scope: float = 3.0) -> Classifier:
+    return Classifier(FixedEngine(types, scope, CALIBRATION))
+
+
+def photo(height: int = 100, width: int = 120) -> np.ndarray:
+    return np.random.default_rng(0).integers(256, size=(height, width, 3), dtype=np.uint8)
+
+
+def test_bundled_checkpoint_answers_path_bytes_and_array_alike(tmp_path: Path) -> None:
+    image = render_photo("boxcar", seed=5).image
+    path = tmp_path / "boxcar.png"
+    Image.fromarray(image).save(path)
+    answers = [scarlens.predict(source) for source in (path, str(path), path.read_bytes(), image)]
+    for answer in answers:
+        assert tuple(answer.probabilities) == SCAR_TYPES
+        assert sum(answer.probabilities.values()) == pytest.approx(1)
+        assert answer.probabilities == answers[0].probabilities
+        assert (answer.height, answer.width) == image.shape[:2]
+        assert answer.regions.dtype == np.float32
+        np.testing.assert_allclose(answer.regions.sum(axis=0), 1, atol=1e-5)
+
+
+def test_exif_orientation_does_not_change_the_answer() -> None:
+    image = render_photo("rolling", seed=6).image
+    turned = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise when shown
+    Image.fromarray(np.rot90(image).copy()).save(turned, "PNG", exif=exif)
+    assert scarlens.predict(turned.getvalue()).probabilities == scarlens.predict(image).probabilities
+
+
+def test_clear_answer_carries_its_plan_first() -> None:
+    answer = classifier((2.0, 1.5, -3.0)).predict(photo())
+    assert answer.label == "ice_pick" and answer.reason is None
+    assert answer.plausible == ("ice_pick", "boxcar")
+    assert answer.treatment is not None and not answer.treatment.undecided
+    assert [part.scar_type for part in answer.treatment.types] == ["ice_pick", "boxcar"]
+
+
+def test_ambiguous_answer_sets_plans_side_by_side() -> None:
+    answer = classifier((0.1, 0.0, 0.05)).predict(photo())
+    assert answer.label is None and answer.reason == "ambiguous"
+    assert answer.plausible == ("ice_pick", "rolling", "boxcar")
+    assert answer.treatment is not None and answer.treatment.undecided
+    assert {part.scar_type for part in answer.treatment.types} == set(SCAR_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("image", "scope", "reason"),
+    [
+        (photo(), -3.0, "out_of_scope"),
+        (photo(40, 200), 3.0, "low_quality"),
+        (photo(64, 2000), 3.0, "low_quality"),
+    ],
+)
+def test_refused_photo_gets_no_treatment(image: np.ndarray, scope: float, reason: str) -> None:
+    answer = classifier(scope=scope).predict(image)
+    assert answer.label is None and answer.reason == reason
+    assert answer.treatment is None
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+    assert "Can't tell" in answer.to_text() and NOTICE in answer.to_text()
+
+
+def test_stream_keeps_order_and_yields_errors_in_place() -> None:
+    one = classifier()
+    answers = list(one.predict_many([photo(), b"no picture", photo(80, 90), np.zeros((5, 5)), photo()], batch_size=2))
+    kinds = [type(answer) for answer in answers]
+    assert kinds == [Prediction, ImageReadError, Prediction, ImageReadError, Prediction]
+    assert isinstance(answers[2], Prediction) and answers[2].width == 90
+
+
+def test_stream_consumes_no_more_than_a_batch_ahead() -> None:
+    taken = count()
+
+    def endless() -> Iterator[np.ndarray]:
+        while True:
+            next(taken)
+            yield photo()
+
+    answers = classifier().predict_many(endless(), batch_size=4)
+    assert len(list(islice(answers, 4))) == 4
+    assert next(taken) == 4
+
+
+def test_batches_and_single_photos_agree_on_the_bundled_checkpoint() -> None:
+    images = [render_photo(label, seed=seed).image for seed, label in enumerate(SCAR_TYPES * 2)]
+    loaded = scarlens.load()
+    together = list(loaded.predict_many(images, batch_size=4))
+    for image, answer in zip(images, together, strict=True):
+        assert isinstance(answer, Prediction)
+        alone = loaded.predict(image)
+        assert alone.label == answer.label and alone.reason == answer.reason
+        assert alone.probabilities == pytest.approx(answer.probabilities, abs=1e-5)
+
+
+def test_batch_size_below_one_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        classifier().predict_many([], batch_size=0)
+
+
+def test_to_dict_is_plain_json_with_the_notice() -> None:
+    answer = classifier((2.0, 1.5, -3.0)).predict(photo())
+    plain = json.loads(json.dumps(answer.to_dict()))
+    assert plain["label"] == "ice_pick" and plain["notice"] == NOTICE
+    assert list(plain["probabilities"]) == list(SCAR_TYPES)
+    assert np.array(plain["regions"]).shape == answer.regions.shape
+    assert set(plain) == {entry.name for entry in fields(Prediction)} | {"notice"}
+
+
+def test_result_that_contradicts_itself_is_refused() -> None:
+    good = classifier().predict(photo())
+    values = {entry.name: getattr(good, entry.name) for entry in fields(Prediction)}
+    for name, wrong, message in (
+        ("probabilities", {"ice_pick": 0.9, "boxcar": 0.9, "rolling": 0.0}, "must sum to 1"),
+        ("probabilities", {"boxcar": 0.0, "ice_pick": 1.0, "rolling": 0.0}, "in order"),
+        ("label", None, "exactly one of label and reason"),
+        ("label", "keloid", "label must be one of"),
+        ("plausible", (), "plausible must be a non-empty"),
+        ("in_scope", 1.5, "in_scope must lie in 0..1"),
+        ("regions", np.zeros((2, 2)), "regions must have shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Prediction(**{**values, name: wrong})
+    with pytest.raises(ValueError, match="must not carry a treatment"):
+        Prediction(**{**values, "label": None, "reason": "out_of_scope"})
