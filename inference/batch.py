@@ -12,12 +12,10 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 
+from ..datasets.atomic import atomic_file
 from ..datasets.labels import SCAR_TYPES
 from ..datasets.reader import ImageReadError, read_bytes, read_image
 from .classifier import Classifier, load
@@ -161,7 +160,7 @@ def predict_folder(
             if progress:
                 progress(counts.total(), max(total, counts.total()))  # files may have been added since
 
-    with _published(table) as file:
+    with atomic_file(table) as file:
         write(counted(), file)
     return BatchSummary(
         total=counts.total(),
@@ -295,26 +294,6 @@ def _escape(text: str) -> str:
 
 def _kind(path: Path) -> str:
     return "a file" if path.exists() else "nothing of this name"
-
-
-@contextmanager
-def _published(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that gets its name when it is complete and on disk, and disappears if anything goes wrong before."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.partial")  # short: `path` may have a name of full length
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):  # elsewhere a folder cannot be opened
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)  # the new name itself must survive a power cut
-        finally:
-            os.close(directory)
 
 
 def _write_csv(rows: Iterable[Row], file: BinaryIO) -> None:

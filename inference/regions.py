@@ -13,7 +13,7 @@ from ..model.calibration import Calibration
 COLOURS: Final = {"ice_pick": (213, 94, 0), "boxcar": (0, 114, 178), "rolling": (0, 158, 115)}
 """RGB of each type: colours that colour-blind readers tell apart (Okabe & Ito, "Color Universal Design", 2008)."""
 
-_OPACITY: Final = 0.55
+_OPACITY: Final = 0.45
 _CAPTION_HEIGHT: Final = 28  # pixels
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ..datasets.atomic import write_atomically
 from ..datasets.errors import ScarlensError
 from ..datasets.labels import SCAR_TYPES
 from .calibration import Calibration
@@ -197,22 +196,3 @@ def read_sealed(path: Path) -> bytes:
     if hashlib.sha256(blank).hexdigest().encode() != found[1]:
         raise CheckpointError(f"{path}: the file was damaged or changed after it was written; copy or train it again")
     return data
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: a crash leaves the earlier one, never a part of the new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name itself must survive a power cut; Windows cannot open a folder
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

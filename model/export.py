@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import BLANK_SEAL, Card, CheckpointError, load_checkpoint, seal, write_atomically
+from ..datasets.atomic import write_atomically
+from .checkpoint import BLANK_SEAL, Card, CheckpointError, load_checkpoint, seal
 from .network import ScarNetwork, TrunkError
 
 OUTPUT_NAMES = ("class_map", "type_logits", "scope_logit")

@@ -51,7 +51,7 @@ FIGURES = [
 WORDS = [
     ("microneedling_rf", "downtime_days", "minimal"),
     ("fractional_laser", "downtime_days", "limited"),
-    ("fillers", "improvement_percent", "at once"),
+    ("fillers", "improvement_percent", "immediate lift"),
 ]
 
 NAMED = {

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from scarlens.datasets.atomic import write_atomically
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.datasets.splits import grouped_folds, grouped_holdout
 from scarlens.inference.engine import TorchEngine
 from scarlens.model.calibration import fit_calibration
-from scarlens.model.checkpoint import write_atomically
 from scarlens.model.export import network_of
 from scarlens.training.config import TrainConfig
 from scarlens.training.evaluate import Decisions, ScoredPhotos, decide, measure, score_photos, write_report

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from scarlens.datasets.atomic import write_atomically
 from scarlens.datasets.errors import ScarlensError
 from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto
@@ -23,7 +24,6 @@ from scarlens.datasets.preprocess import preprocess
 from scarlens.datasets.reader import read_image
 from scarlens.inference.engine import Engine, open_engine
 from scarlens.model.calibration import Calibration, softmax
-from scarlens.model.checkpoint import write_atomically
 from scarlens.training.metrics import Estimate, bootstrap, confusion, scope_figures, type_figures
 from scarlens.training.report import draw_confusion
 

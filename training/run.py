@@ -14,9 +14,10 @@ import torch
 import torch.distributed as dist
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..datasets.atomic import write_atomically
 from ..datasets.errors import ScarlensError
 from ..model.calibration import Calibration
-from ..model.checkpoint import Card, write_atomically
+from ..model.checkpoint import Card
 from ..model.network import ScarNetwork, load_trunk_weights
 from .config import TrainConfig
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.tensorboard import SummaryWriter
 
-from ..model.checkpoint import write_atomically
+from ..datasets.atomic import write_atomically
 
 
 class RunLog:

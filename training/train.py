@@ -28,11 +28,12 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from scarlens.datasets.atomic import write_atomically
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.datasets.splits import grouped_holdout
 from scarlens.inference.engine import TorchEngine
 from scarlens.model.calibration import Calibration, fit_calibration
-from scarlens.model.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from scarlens.model.checkpoint import load_checkpoint, save_checkpoint
 from scarlens.model.export import export_onnx, network_of
 from scarlens.model.network import NetworkOutput
 from scarlens.training.config import TrainConfig
