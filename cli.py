@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -30,8 +31,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-output = Console(highlight=False, soft_wrap=True)
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
+LEADS: Final = os.environ.get("RANK", "0") == "0"
+"""Whether this is the process that speaks, of those that torchrun started."""
+
+output = Console(highlight=False, soft_wrap=True, quiet=not LEADS)
+messages = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not LEADS)
 
 Checkpoint = Annotated[
     Path | None, typer.Option(help="A .safetensors or .onnx checkpoint; by default the bundled one.")
@@ -80,7 +84,7 @@ def predict(
     for photo, picture in zip(photos, _overlay_files(overlay, photos), strict=True):
         try:
             _predict_one(classifier, photo, as_json=as_json, picture=picture)
-        except ScarlensError as error:
+        except (ScarlensError, OSError) as error:
             failed = True
             messages.print(f"scarlens: {error}", markup=False)
             if as_json:
@@ -96,7 +100,7 @@ def _predict_one(classifier: Classifier, photo: Path, *, as_json: bool, picture:
     image = read_image(photo)
     prediction = classifier.predict(image)
     if as_json:
-        print(json.dumps({"path": str(photo), **prediction.to_dict()}, ensure_ascii=False))
+        print(json.dumps({"path": str(photo), **prediction.to_dict()}))
     else:
         output.print(f"{photo}\n{prediction.to_text()}\n", markup=False)
     if picture is not None:
@@ -105,17 +109,15 @@ def _predict_one(classifier: Classifier, photo: Path, *, as_json: bool, picture:
 
 
 def _overlay_files(folder: Path | None, photos: list[Path]) -> list[Path | None]:
-    """Name an overlay after each photo; a second photo of the same name gets a number."""
+    """Name an overlay after each photo; a further photo of the same name gets a number."""
     if folder is None:
         return [None] * len(photos)
     folder.mkdir(parents=True, exist_ok=True)
-    seen: Counter[str] = Counter()
-    files: list[Path | None] = []
+    stems: list[str] = []
     for photo in photos:
-        seen[photo.stem] += 1
-        number = f"_{seen[photo.stem]}" if seen[photo.stem] > 1 else ""
-        files.append(folder / f"{photo.stem}{number}_regions.png")
-    return files
+        numbered = (f"{photo.stem}_{number}" for number in count(2))
+        stems.append(next(stem for stem in chain([photo.stem], numbered) if stem not in stems))
+    return [folder / f"{stem}_regions.png" for stem in stems]
 
 
 @app.command()
@@ -156,15 +158,14 @@ def train(
 ) -> None:
     """Train a checkpoint on labelled photos."""
     resolved = _config(config, settings, out if resume else None)
-    photos = _labelled_photos(data, out_of_scope)
-    more = _labelled_photos(extra, []) if extra else []
+    photos = _labelled_photos(data, out_of_scope, extra)
 
     # Here, not above: torch takes seconds to load, and a mistake in the data should show at once.
-    from scarlens.training.evaluate import ScoredPhotos
+    from scarlens.training.crossvalidate import read_held_out
     from scarlens.training.train import train as train_checkpoint
 
-    held_out = ScoredPhotos.read(calibrate_on) if calibrate_on else None
-    checkpoint = train_checkpoint(photos, resolved, out, device=device, resume=resume, extra=more, held_out=held_out)
+    held_out = read_held_out(calibrate_on, resolved) if calibrate_on else None
+    checkpoint = train_checkpoint(photos, resolved, out, device=device, resume=resume, held_out=held_out)
     messages.print(f"checkpoint: {checkpoint}", markup=False)
 
 
@@ -184,8 +185,7 @@ def crossvalidate(
 ) -> None:
     """Measure honestly: train and test on folds that never part a subject."""
     resolved = _config(config, settings, out if resume else None)
-    photos = _labelled_photos(data, out_of_scope)
-    more = _labelled_photos(extra, []) if extra else []
+    photos = _labelled_photos(data, out_of_scope, extra)
 
     from scarlens.training.crossvalidate import crossvalidate as cross_validate
 
@@ -197,7 +197,6 @@ def crossvalidate(
         repeats=repeats,
         device=device,
         resume=resume,
-        extra=more,
         report=lambda line: messages.print(line, markup=False),
     )
     _print_figures(figures, as_json=as_json)
@@ -215,7 +214,7 @@ def evaluate(
     """Measure a checkpoint on labelled photos of people it was not trained on."""
     from scarlens.training.evaluate import evaluate as evaluate_checkpoint
 
-    photos = _labelled_photos(data, out_of_scope)
+    photos = _labelled_photos(data, out_of_scope, [])
     with _bar("scored") as move:
         done = iter(range(1, len(photos) + 1))
         figures = evaluate_checkpoint(
@@ -260,7 +259,7 @@ def treatments(
 
     if as_json:
         content = plan(scar_type, ()).to_dict() if scar_type else everything()
-        print(json.dumps(content, ensure_ascii=False, indent=2))
+        print(json.dumps(content, indent=2))
     else:
         print_tables(Console(highlight=False), scar_type)
 
@@ -288,11 +287,11 @@ def _config(file: Path | None, settings: Iterable[str], resumed: Path | None) ->
     return config.with_settings(**changes)
 
 
-def _labelled_photos(data: list[Path], out_of_scope: list[str]) -> list[LabelledPhoto]:
+def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path]) -> list[LabelledPhoto]:
     """Load and check photos; name each bad file now, before any work is done with the others."""
     from scarlens.datasets.photos import load_photos, readable_photos
 
-    photos = load_photos(data, out_of_scope=out_of_scope)
+    photos = load_photos(data, out_of_scope=out_of_scope, extra=extra)
     with _bar("checked") as move:
         done = iter(range(1, len(photos) + 1))
         good, errors = readable_photos(photos, advance=lambda: move(next(done), len(photos)))
@@ -305,9 +304,9 @@ def _labelled_photos(data: list[Path], out_of_scope: list[str]) -> list[Labelled
 def _print_figures(figures: dict[str, Any], *, as_json: bool) -> None:
     from scarlens.training.evaluate import summary_lines
 
-    if as_json:
+    if as_json and LEADS:
         print(json.dumps(figures))
-    else:
+    elif not as_json:
         output.print("\n".join(summary_lines(figures)), markup=False)
 
 

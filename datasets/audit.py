@@ -30,15 +30,17 @@ def near_duplicate_groups(hashes: Sequence[np.ndarray]) -> np.ndarray:
     Args:
         hashes: `perceptual_hashes` of each photo.
     """
-    from scipy.sparse import csr_array
+    from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     if not hashes:
         return np.zeros(0, dtype=np.int64)
-    views = np.stack(hashes)
-    plain, mirrored = views[:, 0], views[:, 1]
-    alike = [
-        np.minimum((plain != plain[i]).sum(axis=1), (mirrored != plain[i]).sum(axis=1)) <= HASH_DISTANCE
-        for i in range(len(views))
-    ]
-    return connected_components(csr_array(np.stack(alike)), directed=False)[1]
+    packed = np.packbits(np.stack(hashes), axis=2).view(np.uint64)[..., 0]  # [N, 2]
+    rows, columns = [], []
+    for number, plain in enumerate(packed[:, 0]):
+        alike = np.flatnonzero(np.bitwise_count(packed ^ plain).min(axis=1) <= HASH_DISTANCE)
+        rows.append(np.full(len(alike), number))
+        columns.append(alike)
+    ends = (np.concatenate(rows), np.concatenate(columns))
+    graph = coo_array((np.ones(len(ends[0])), ends), shape=(len(packed), len(packed)))
+    return connected_components(graph, directed=False)[1]

@@ -29,12 +29,14 @@ class LabelledPhoto:
         label: a name of `SCAR_TYPES`, or `OUT_OF_SCOPE`.
         kind: the label as a user groups it: the scar type, or the name of the out-of-scope folder, such as "keloid".
         subject: whose skin it shows; photos of one subject never stand on both sides of a split. None when not known.
+        extra: whether it is only learned from and never measured with, as a rendered photo is.
     """
 
     path: Path
     label: str
     kind: str
     subject: str | None = None
+    extra: bool = False
 
     @property
     def type_index(self) -> int:
@@ -42,7 +44,9 @@ class LabelledPhoto:
         return SCAR_TYPES.index(self.label) if self.label in SCAR_TYPES else -1
 
 
-def load_photos(sources: Path | Sequence[Path], *, out_of_scope: Iterable[str] = ()) -> list[LabelledPhoto]:
+def load_photos(
+    sources: Path | Sequence[Path], *, out_of_scope: Iterable[str] = (), extra: Sequence[Path] = ()
+) -> list[LabelledPhoto]:
     """List the labelled photos of folders and manifests, in sorted order.
 
     A folder holds one sub-folder per class, as torchvision's `ImageFolder` wants it; a CSV manifest has the columns
@@ -52,6 +56,7 @@ def load_photos(sources: Path | Sequence[Path], *, out_of_scope: Iterable[str] =
         sources: one or several folders or `.csv` manifests.
         out_of_scope: names of folders or manifest labels that show none of the three types, such as "keloid";
             "out_of_scope" itself need not be named.
+        extra: folders or manifests of photos to learn from and never to measure with, such as rendered ones.
 
     Raises:
         PhotoSetError: unknown class, missing column, missing file, or no photo at all.
@@ -61,11 +66,13 @@ def load_photos(sources: Path | Sequence[Path], *, out_of_scope: Iterable[str] =
     if types := [name for name in names if normalise_label(name)]:
         raise PhotoSetError(f"--out-of-scope names {types}, which is a scar type")
     photos: list[LabelledPhoto] = []
-    for number, source in enumerate(sources):
+    for number, source in enumerate([*sources, *extra]):
         found = _from_manifest(source, names) if source.is_file() else _from_folder(source, names)
-        prefix = f"{number}:" if len(sources) > 1 else ""
-        photos += [replace(p, subject=f"{prefix}{p.subject}") if p.subject else p for p in found]
-    _check_not_empty(photos, sources)
+        prefix = f"{number}:" if len(sources) + len(extra) > 1 else ""
+        subjects = [f"{prefix}{photo.subject}" if photo.subject else None for photo in found]
+        more = number >= len(sources)
+        photos += [replace(photo, subject=name, extra=more) for photo, name in zip(found, subjects, strict=True)]
+    _check_not_empty([photo for photo in photos if not photo.extra], sources)
     unused = names - {photo.kind.casefold() for photo in photos if photo.label == OUT_OF_SCOPE}
     if unused:
         raise PhotoSetError(f"--out-of-scope names {sorted(unused)}, but no photo has that folder or label")
@@ -103,9 +110,9 @@ def _from_manifest(manifest: Path, out_of_scope: frozenset[str]) -> list[Labelle
     except (OSError, UnicodeDecodeError) as error:
         raise PhotoSetError(f"{manifest}: expected a CSV manifest in UTF-8, found: {error}") from error
     rows = csv.DictReader(io.StringIO(text, newline=""))
-    missing = {"file", "label"} - set(rows.fieldnames or ())
-    if missing:
-        found = ",".join(rows.fieldnames or ())[:100]
+    rows.fieldnames = [name.strip().casefold() for name in rows.fieldnames or ()]
+    if not {"file", "label"} <= set(rows.fieldnames):
+        found = ",".join(rows.fieldnames)[:100]
         raise PhotoSetError(f"{manifest}: expected the columns file,label[,subject], found {found}")
     photos = [_from_row(row, manifest, rows.line_num, out_of_scope) for row in rows]
     absent = [str(photo.path) for photo in photos if not photo.path.is_file()]
@@ -121,7 +128,7 @@ def _from_row(row: dict[str, str], manifest: Path, line: int, out_of_scope: froz
         )
     label = _label_of(row["label"], out_of_scope, where=f"{manifest}, line {line}")
     kind = label if label in SCAR_TYPES else row["label"]
-    return LabelledPhoto(manifest.parent / row["file"], label, kind, row.get("subject") or None)
+    return LabelledPhoto(manifest.parent / row["file"], label, kind, (row.get("subject") or "").strip() or None)
 
 
 def _label_of(spelling: str, out_of_scope: frozenset[str], *, where: str) -> str:
@@ -145,8 +152,8 @@ def readable_photos(
 ) -> tuple[list[LabelledPhoto], list[ImageReadError]]:
     """Read every photo once, so that a bad file is known before the first epoch and not in the middle of one.
 
-    Photos without a subject get one, that of a near-duplicate or else the number of their near-duplicate group, so
-    that no copy of a training photo is measured on.
+    Photos without a subject get one, that of a near-duplicate or else the number of their near-duplicate group;
+    subjects that share a near-duplicate become one. No copy that the hash finds is parted from its original.
 
     Args:
         photos: the photos to check.
@@ -154,6 +161,9 @@ def readable_photos(
 
     Returns:
         The photos that can be read, each with a subject, and the errors of the others.
+
+    Raises:
+        PhotoSetError: when no photo of the three types is left.
     """
     good: list[LabelledPhoto] = []
     hashes: list[np.ndarray] = []
@@ -167,9 +177,52 @@ def readable_photos(
             good.append(photo)
             hashes.append(perceptual_hashes(image))
         advance()
-    groups = near_duplicate_groups(hashes)
-    known = {group: photo.subject for photo, group in zip(good, groups, strict=True) if photo.subject}
-    for number, (photo, group) in enumerate(zip(good, groups, strict=True)):
-        if photo.subject is None:
-            good[number] = replace(photo, subject=known.get(group, f"look-alikes {group}"))
-    return good, errors
+    if not any(photo.label != OUT_OF_SCOPE for photo in good):
+        first = f", the first: {errors[0]}" if errors else ""
+        raise PhotoSetError(f"no photo of the three types can be read; {len(errors)} files cannot{first}")
+    return with_subjects(good, near_duplicate_groups(hashes)), errors
+
+
+def with_subjects(photos: Sequence[LabelledPhoto], groups: np.ndarray) -> list[LabelledPhoto]:
+    """Give a subject to photos without one, and the same subject to people who share a photo.
+
+    Args:
+        photos: the photos.
+        groups: int [N], their near-duplicate groups, numbered from 0.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    names = sorted({photo.subject for photo in photos if photo.subject})
+    first = int(groups.max(initial=-1)) + 1  # subjects are numbered after the groups
+    number = {name: first + i for i, name in enumerate(names)}
+    links = [(group, number[photo.subject]) for photo, group in zip(photos, groups, strict=True) if photo.subject]
+    ends = np.array(links, dtype=np.int64).reshape(-1, 2).T
+    size = first + len(names)
+    _, person = connected_components(
+        coo_array((np.ones(len(links)), (ends[0], ends[1])), shape=(size, size)), directed=False
+    )
+    name_of: dict[int, str] = {}
+    for name in names:
+        name_of.setdefault(int(person[number[name]]), name)
+    return [
+        replace(photo, subject=name_of.get(int(person[group]), f"look-alikes {group}"))
+        for photo, group in zip(photos, groups, strict=True)
+    ]
+
+
+def measured_and_extra(photos: Sequence[LabelledPhoto]) -> tuple[list[LabelledPhoto], list[LabelledPhoto]]:
+    """Part the photos that may be measured with from those that are only learned from.
+
+    Raises:
+        PhotoSetError: when both show one subject, which would be learned from and measured with.
+    """
+    measured = [photo for photo in photos if not photo.extra]
+    extra = [photo for photo in photos if photo.extra]
+    subjects = {photo.subject for photo in measured}
+    if shared := [photo for photo in extra if photo.subject in subjects]:
+        raise PhotoSetError(
+            f"{len(shared)} of the --extra photos show a subject of --data, or are near-duplicates of its photos, "
+            f"the first is {shared[0].path}: take them out"
+        )
+    return measured, extra

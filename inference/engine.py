@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from ..datasets.labels import SCAR_TYPES
 from ..model.checkpoint import Card, CheckpointError, card_of, load_checkpoint, read_sealed
 
 if TYPE_CHECKING:
@@ -63,6 +64,20 @@ class OnnxEngine:
         except Exception as error:  # ONNX Runtime has no common base class for its errors
             raise CheckpointError(f"{path}: expected an ONNX model, found: {error}") from error
         self.card = card_of(path, self._session.get_modelmeta().custom_metadata_map.get("card"))
+        self._check(path)
+
+    def _check(self, path: Path) -> None:
+        """Try the model on an empty photo: whatever it is, it must behave like a network of this project."""
+        photo = np.zeros((1, 3, self.card.size, self.card.size), dtype=np.float32)
+        try:
+            scores = self(photo)
+        except Exception as error:  # wrong names, shapes or types
+            raise CheckpointError(f"{path}: expected a scarlens network, found one that fails: {error}") from error
+        types = len(SCAR_TYPES)
+        shapes = [part.shape for part in scores]
+        fits = shapes[1:] == [(1, types), (1,)] and len(shapes[0]) == 4 and shapes[0][:2] == (1, types)
+        if not fits or not all(np.isfinite(part).all() for part in scores):
+            raise CheckpointError(f"{path}: expected finite scores of {types} types, found arrays of shapes {shapes}")
 
     def __call__(self, photos: np.ndarray) -> Scores:
         """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them."""
@@ -93,22 +108,24 @@ class TorchEngine:
 def open_engine(checkpoint: Path, *, device: str = "cpu") -> Engine:
     """Choose the engine for a checkpoint.
 
-    An `.onnx` file runs on ONNX Runtime. So does a `.safetensors` file on the CPU when its ONNX form, of the same name
-    and the same model, lies beside it; otherwise torch runs it.
+    On the CPU, ONNX Runtime runs an `.onnx` file, and a `.safetensors` file whose ONNX form, of the same name and the
+    same model, lies beside it. Otherwise torch runs the `.safetensors` form.
 
     Raises:
-        CheckpointError: unreadable checkpoint, or an ONNX file on another device than the CPU.
+        CheckpointError: unreadable checkpoint, or an ONNX file without its other form on another device than the CPU.
+        DeviceError: the device cannot be used here.
     """
     if checkpoint.suffix == ".onnx":
-        if device != "cpu":
-            raise CheckpointError(
-                f"{checkpoint}: an ONNX file runs on the CPU; give the .safetensors file for {device}"
-            )
-        return OnnxEngine(checkpoint)
+        if device == "cpu":
+            return OnnxEngine(checkpoint)
+        checkpoint = checkpoint.with_suffix(".safetensors")  # ONNX Runtime is here for the CPU alone
     if device == "cpu" and (engine := _onnx_twin(checkpoint)) is not None:
         return engine
-    from ..model.export import network_of  # torch is loaded only where it answers
+    # torch is loaded only where it answers
+    from ..model.export import network_of
+    from ..model.network import usable_device
 
+    device = usable_device(device)
     return TorchEngine(*network_of(checkpoint), device=device)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from ..datasets.atomic import write_atomically
 from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
 from ..datasets.preprocess import photo_window
 from ..model.calibration import Calibration
@@ -14,7 +15,9 @@ COLOURS: Final = {"ice_pick": (213, 94, 0), "boxcar": (0, 114, 178), "rolling": 
 """RGB of each type: colours that colour-blind readers tell apart (Okabe & Ito, "Color Universal Design", 2008)."""
 
 _OPACITY: Final = 0.45
-_CAPTION_HEIGHT: Final = 28  # pixels
+_LEGEND_HEIGHT: Final = 44  # pixels
+_LEGEND_WIDTH: Final = 320  # below this the text shrinks
+_GREY: Final = (40, 40, 40)
 
 
 def photo_regions(class_map: np.ndarray, calibration: Calibration, *, height: int, width: int, size: int) -> np.ndarray:
@@ -50,7 +53,7 @@ def _centres(start: int, stop: int, size: int, cells: int) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Paint the regions over a photo, one colour a type, stronger where a type stands out, with a legend below.
+    """Paint the regions over a photo, one colour a type, stronger where a type stands out; legend and notice below.
 
     Args:
         image: the upright photo, RGB uint8 [H, W, 3].
@@ -71,21 +74,23 @@ def overlay(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
 
 
 def _legend(width: int) -> np.ndarray:
-    legend = np.full((_CAPTION_HEIGHT, width, 3), 255, dtype=np.uint8)
-    scale = min(0.5, width / 560)
+    legend = np.full((_LEGEND_HEIGHT, width, 3), 255, dtype=np.uint8)
+    scale = 0.5 * min(1.0, width / _LEGEND_WIDTH)
     left = 6
     for name in SCAR_TYPES:
         cv2.rectangle(legend, (left, 9), (left + 10, 19), COLOURS[name], thickness=-1)
-        (text_width, _), _ = cv2.getTextSize(DISPLAY_NAMES[name], cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-        position = (left + 15, 19)
-        cv2.putText(
-            legend, DISPLAY_NAMES[name], position, cv2.FONT_HERSHEY_SIMPLEX, scale, (40, 40, 40), 1, cv2.LINE_AA
-        )
-        left += text_width + 30
+        left = _write(legend, DISPLAY_NAMES[name], (left + 15, 19), scale) + 15
+    _write(legend, "Information, not a diagnosis", (6, 38), scale)
     return legend
+
+
+def _write(picture: np.ndarray, text: str, position: tuple[int, int], scale: float) -> int:
+    """Write a text from its lower left corner on; return where it ends."""
+    cv2.putText(picture, text, position, cv2.FONT_HERSHEY_SIMPLEX, scale, _GREY, 1, cv2.LINE_AA)
+    return position[0] + cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
 
 
 def write_overlay(path: Path, image: np.ndarray, regions: np.ndarray) -> None:
     """Write the overlay of a photo as a PNG without metadata; arguments as for `overlay`."""
     picture = cv2.cvtColor(overlay(image, regions), cv2.COLOR_RGB2BGR)
-    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    write_atomically(path, cv2.imencode(".png", picture)[1].tobytes())

@@ -82,7 +82,12 @@ class Calibration:
 
 
 def fit_calibration(
-    *, type_logits: np.ndarray, scope_logits: np.ndarray, type_indices: np.ndarray, fitted_on: str
+    *,
+    type_logits: np.ndarray,
+    scope_logits: np.ndarray,
+    type_indices: np.ndarray,
+    fitted_on: str,
+    repeats: int = 1,
 ) -> Calibration:
     """Fit a calibration to the scores of photos the model did not see.
 
@@ -92,6 +97,7 @@ def fit_calibration(
         type_indices: int [N], index into `SCAR_TYPES`, or -1 for a photo that shows none of the types. At least one
             photo of each type; without out-of-scope photos the scope stays uncalibrated and nothing is refused.
         fitted_on: what the scores come from, in words.
+        repeats: how many scores come from one photo; only photos are independent.
     """
     shown = type_indices >= 0
     temperature = _fit_temperature(type_logits[shown], type_indices[shown])
@@ -103,7 +109,7 @@ def fit_calibration(
         temperature=temperature,
         scope_slope=slope,
         scope_offset=offset,
-        plausible_thresholds=_conformal_thresholds(probabilities, type_indices[shown]),
+        plausible_thresholds=_conformal_thresholds(probabilities, type_indices[shown], repeats),
         scope_threshold=refused_below,
         fitted_on=fitted_on,
     )
@@ -138,7 +144,7 @@ def _fit_platt(logits: np.ndarray, shown: np.ndarray) -> tuple[float, float]:
     return max(float(model.coef_[0, 0]), 1e-3), float(model.intercept_[0])
 
 
-def _conformal_thresholds(probabilities: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
+def _conformal_thresholds(probabilities: np.ndarray, targets: np.ndarray, repeats: int) -> tuple[float, ...]:
     """Class-conditional split conformal prediction with the score 1 - p(true type) (Sadinle, Lei & Wasserman 2019).
 
     Per type, the ceil((n + 1) * coverage)-th smallest score of its n photos; with too few photos, everything is
@@ -146,7 +152,9 @@ def _conformal_thresholds(probabilities: np.ndarray, targets: np.ndarray) -> tup
     """
     thresholds = []
     for index in range(len(SCAR_TYPES)):
-        scores = np.sort(1.0 - probabilities[targets == index, index])
-        rank = math.ceil((len(scores) + 1) * COVERAGE)
-        thresholds.append(0.0 if rank > len(scores) else float(1.0 - scores[rank - 1]))
+        scores = 1.0 - probabilities[targets == index, index]
+        photos = len(scores) // repeats
+        rank = math.ceil((photos + 1) * COVERAGE)
+        enough = 0 < rank <= photos
+        thresholds.append(float(1.0 - np.quantile(scores, rank / photos, method="inverted_cdf")) if enough else 0.0)
     return tuple(thresholds)

@@ -11,9 +11,7 @@ from torch import Tensor
 
 from ..datasets.atomic import write_atomically
 from .checkpoint import BLANK_SEAL, Card, CheckpointError, load_checkpoint, seal
-from .network import ScarNetwork, TrunkError
-
-OUTPUT_NAMES = ("class_map", "type_logits", "scope_logit")
+from .network import NetworkOutput, ScarNetwork, TrunkError
 
 
 def network_of(path: Path) -> tuple[ScarNetwork, Card]:
@@ -62,7 +60,7 @@ def export_onnx(checkpoint: Path, onnx_file: Path) -> Card:
             (photos,),
             str(file),
             input_names=["photos"],
-            output_names=list(OUTPUT_NAMES),
+            output_names=list(NetworkOutput._fields),
             dynamic_shapes={"photos": {0: torch.export.Dim("N")}},
             external_data=False,
             verbose=False,

@@ -29,6 +29,24 @@ class TrunkError(ScarlensError, ValueError):
     """The trunk is unknown or its pretrained weights do not fit; the message says what would."""
 
 
+class DeviceError(ScarlensError, ValueError):
+    """The device cannot be used here."""
+
+
+def usable_device(device: str) -> str:
+    """Return the name of a torch device when it works here.
+
+    Raises:
+        DeviceError: unknown name, or no such device in this machine.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceError(f'device "{device}" cannot be used here, "cpu" always can: {reason}') from error
+    return device
+
+
 class NetworkOutput(NamedTuple):
     """What the network says about a batch of N photos, as raw scores.
 
@@ -102,11 +120,16 @@ def _read_weights(trunk: str, weights: str) -> dict[str, Tensor]:
         except (OSError, SafetensorError) as error:
             raise TrunkError(f"{weights}: expected a readable safetensors file, found: {error}") from error
     known = models.get_model_weights(trunk)
+    if weights not in known.__members__:
+        names = ", ".join(known.__members__)
+        raise TrunkError(f'"{weights}" is neither a .safetensors file nor weights of {trunk}: {names}')
     try:
         return dict(known[weights].get_state_dict(progress=False, check_hash=True))
-    except KeyError:
-        names = ", ".join(known.__members__)
-        raise TrunkError(f'"{weights}" is neither a .safetensors file nor weights of {trunk}: {names}') from None
+    except (OSError, RuntimeError) as error:  # no network, or a damaged download
+        raise TrunkError(
+            f'the weights "{weights}" of {trunk} cannot be downloaded ({error}); '
+            "give a local file, --set weights=FILE.safetensors, or start from nothing, --set weights=null"
+        ) from error
 
 
 def _find(state: dict[str, Tensor], name: str) -> Tensor | None:

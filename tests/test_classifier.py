@@ -28,7 +28,7 @@ class FixedEngine:
     def __init__(self, type_logits: tuple[float, float, float], scope_logit: float, calibration: Calibration) -> None:
         half = (0.5, 0.5, 0.5)
         self.card = Card(trunk="none", size=64, mean=half, std=half, calibration=calibration, model_id="fixed")
-        self._types, self._scope = np.float32(type_logits), np.float32(scope_logit)
+        self._types, self._scope = np.array(type_logits, dtype=np.float32), np.float32(scope_logit)
         self.batches: list[int] = []
 
     def __call__(self, photos: np.ndarray) -> Scores:

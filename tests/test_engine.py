@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -13,9 +14,9 @@ from scarlens.datasets.preprocess import IMAGENET_MEAN, IMAGENET_STD, preprocess
 from scarlens.datasets.rendering import render_photo
 from scarlens.inference.engine import OnnxEngine, Scores, TorchEngine, open_engine
 from scarlens.model.calibration import Calibration
-from scarlens.model.checkpoint import Card, CheckpointError, load_checkpoint, save_checkpoint
+from scarlens.model.checkpoint import BLANK_SEAL, Card, CheckpointError, load_checkpoint, save_checkpoint, seal
 from scarlens.model.export import export_onnx, network_of
-from scarlens.model.network import ScarNetwork
+from scarlens.model.network import DeviceError, ScarNetwork
 
 CARD = Card(trunk="mobilenet_v2", size=96, mean=IMAGENET_MEAN, std=IMAGENET_STD, calibration=Calibration())
 
@@ -123,7 +124,22 @@ def test_a_damaged_checkpoint_is_not_excused_by_its_twin(folder: Path, tmp_path:
         open_engine(tmp_path / "model.safetensors")
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
-def test_onnx_on_another_device_says_what_to_give(folder: Path, device: str) -> None:
-    with pytest.raises(CheckpointError, match=rf"runs on the CPU; give the \.safetensors file for {device}"):
-        open_engine(folder / "model.onnx", device=device)
+def test_other_devices_run_the_safetensors_form(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match='device "nonsense" cannot be used here, "cpu" always can'):
+        open_engine(folder / "model.onnx", device="nonsense")
+    (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: expected a checkpoint file"):
+        open_engine(tmp_path / "model.onnx", device="meta")
+
+
+def test_a_sealed_model_that_is_no_scar_network_is_refused(folder: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(folder / "model.onnx"))
+    model.graph.input[0].name = "pictures"
+    for node in model.graph.node:
+        node.input[:] = ["pictures" if name == "photos" else name for name in node.input]
+    for entry in model.metadata_props:
+        if entry.key == "seal":
+            entry.value = BLANK_SEAL
+    (tmp_path / "model.onnx").write_bytes(seal(model.SerializeToString()))
+    with pytest.raises(CheckpointError, match="expected a scarlens network"):
+        open_engine(tmp_path / "model.onnx")

@@ -229,9 +229,8 @@ def test_every_bad_file_is_listed_and_the_rest_is_kept(tmp_path: Path) -> None:
 
 def test_no_photo_at_all_can_be_read(tmp_path: Path) -> None:
     touch(tmp_path / "boxcar" / "a.jpg")
-    good, errors = readable_photos(load_photos(tmp_path))
-    assert good == []
-    assert len(errors) == 1
+    with pytest.raises(PhotoSetError, match=r"no photo of the three types can be read; 1 files cannot, .*a\.jpg"):
+        readable_photos(load_photos(tmp_path))
 
 
 def test_copies_are_one_subject_and_different_photos_are_not(tmp_path: Path) -> None:
@@ -280,3 +279,29 @@ def test_a_copy_without_a_subject_joins_the_subject_of_its_original(tmp_path: Pa
     file = manifest(tmp_path / "clinic" / "m.csv", "file,label,subject", "a.png,boxcar,anna")
     good, _ = readable_photos(load_photos([file, tmp_path / "folder"]))
     assert good[0].subject == good[1].subject is not None
+
+
+def test_subjects_that_share_a_photo_become_one(tmp_path: Path) -> None:
+    image = render_photo("boxcar", seed=3, size=128).image
+    for name in ("one", "two"):
+        save(tmp_path / name / "a.png", image)
+        save(tmp_path / name / "b.png", render_photo("rolling", seed=len(name) + ord(name[0]), size=128).image)
+    rows = ("a.png,boxcar,anna", "b.png,rolling,anna")
+    files = [manifest(tmp_path / name / "m.csv", "file,label,subject", *rows) for name in ("one", "two")]
+    good, _ = readable_photos(load_photos(files))
+    assert {photo.subject for photo in good} == {"0:anna"}
+
+
+def test_extra_photos_are_marked(tmp_path: Path) -> None:
+    for number, name in enumerate(("measured", "learned")):
+        save(tmp_path / name / "boxcar" / "a.png", render_photo("boxcar", seed=number, size=64).image)
+    photos = load_photos(tmp_path / "measured", extra=[tmp_path / "learned"])
+    assert [photo.extra for photo in photos] == [False, True]
+    with pytest.raises(PhotoSetError, match="found none"):
+        load_photos([], extra=[tmp_path / "learned"])
+
+
+def test_manifest_headers_may_be_spelled_as_people_do(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", render_photo("boxcar", seed=3, size=64).image)
+    file = manifest(tmp_path / "m.csv", "File, Label ,Subject", "a.png,boxcar, anna ")
+    assert load_photos(file)[0].subject == "anna"

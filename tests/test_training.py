@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import re
 import signal
@@ -13,14 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from scarlens.datasets.labels import SCAR_TYPES
-from scarlens.datasets.photos import LabelledPhoto
+from scarlens.datasets.photos import LabelledPhoto, PhotoSetError
 from scarlens.model.checkpoint import load_checkpoint
+from scarlens.model.network import DeviceError, usable_device
 from scarlens.training.config import ConfigError, TrainConfig
+from scarlens.training.crossvalidate import read_held_out
+from scarlens.training.evaluate import ScoresError
 from scarlens.training.run import TrainingError
-from scarlens.training.train import fit
+from scarlens.training.train import fit, with_validation
 
 ROOT = Path(__file__).parents[1]
 
@@ -118,23 +123,32 @@ def test_existing_run_is_not_overwritten_without_being_asked(
         fit(rendered_photos, [], tiny_config, tiny_run)
     with pytest.raises(TrainingError, match="other settings"):
         fit(rendered_photos, [], replace(tiny_config, epochs=3), tiny_run, resume=True)
+    with pytest.raises(TrainingError, match="other photos, subjects or folds"):
+        fit(rendered_photos[1:], [], tiny_config, tiny_run, resume=True)
     assert (tiny_run / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("healthy", "message"),
+    [(0.5, r"loss became nan in epoch 2, step 2: lower"), (0.95, r"is no longer finite after epoch 2: lower")],
+)
 def test_divergence_stops_training_and_keeps_the_checkpoint(
-    rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rendered_photos: list[LabelledPhoto],
+    tiny_config: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    healthy: float,
+    message: str,
 ) -> None:
+    """The rate becomes infinite in the first step of the second epoch, or only in the very last step."""
     from scarlens.training import train as train_module
 
-    calls = []
-
-    def sabotaged(optimizer: object, progress: float) -> None:
-        calls.append(progress)
-        for group in optimizer.param_groups:  # type: ignore[attr-defined]
-            group["lr"] = float("inf") if progress > 0.5 else 1e-4
+    def sabotaged(optimizer: torch.optim.Optimizer, progress: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = math.inf if progress > healthy else 1e-4
 
     monkeypatch.setattr(train_module, "set_learning_rates", sabotaged)
-    with pytest.raises(TrainingError, match=r"loss became nan in epoch 2, step .*lower the learning rate"):
+    with pytest.raises(TrainingError, match=message):
         fit(rendered_photos, [], tiny_config, tmp_path / "run")
     assert all(np.isfinite(tensor).all() for tensor in weights(tmp_path / "run" / "model.safetensors").values())
 
@@ -166,7 +180,7 @@ def main():
     photos = load_photos(Path(sys.argv[1]), out_of_scope=["out_of_scope"])
     config = TrainConfig.from_yaml(Path(sys.argv[2]))
     team = Team.joined("cpu")
-    run = Run(config, team.device)
+    run = Run(config, "", team.device)
     with torch.no_grad():
         for parameter in run.network.head.parameters():  # a head of zeros would pass no gradient on to the trunk
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
@@ -236,3 +250,40 @@ def test_config_survives_the_round_trip(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     assert TrainConfig.from_yaml(tmp_path / "config.yaml") == config
     assert config.learning_rate == 1.0 and config.mean == (0.5, 0.5, 0.5)
+
+
+def test_settings_in_scientific_notation_are_numbers() -> None:
+    assert TrainConfig().with_settings(learning_rate="1e-3").learning_rate == 1e-3
+
+
+def test_extra_photos_are_learned_from_and_never_measured_with(
+    rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig
+) -> None:
+    extra = [replace(photo, subject=f"extra {photo.subject}", extra=True) for photo in rendered_photos]
+    training, validation = with_validation([*rendered_photos, *extra], tiny_config)
+    assert set(extra) <= set(training)
+    assert validation and not any(photo.extra for photo in validation)
+
+
+def test_extra_photo_of_a_measured_subject_is_refused(
+    rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig
+) -> None:
+    leak = replace(rendered_photos[0], extra=True)
+    with pytest.raises(PhotoSetError, match="1 of the --extra photos show a subject of --data"):
+        with_validation([*rendered_photos, leak], tiny_config)
+
+
+def test_calibration_from_other_settings_is_refused(tiny_run: Path, tiny_config: TrainConfig, tmp_path: Path) -> None:
+    for name in ("config.yaml", "validation/predictions.csv"):
+        (tmp_path / Path(name).name).write_bytes((tiny_run / name).read_bytes())
+    scores = tmp_path / "predictions.csv"
+    assert read_held_out(scores, replace(tiny_config, seed=5)).photos
+    with pytest.raises(ScoresError, match="other settings"):
+        read_held_out(scores, replace(tiny_config, epochs=5))
+    with pytest.raises(ScoresError, match=r"expected the predictions\.csv"):
+        read_held_out(tmp_path / "config.yaml", tiny_config)
+
+
+def test_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(DeviceError, match='device "nonsense" cannot be used here'):
+        usable_device("nonsense")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -41,7 +42,7 @@ class TrainConfig:
     """Passes over the photos at most; the learning rate falls to zero over them."""
 
     batch_size: int = 32
-    """Photos a step over all processes together, so that results do not depend on how many there are."""
+    """Photos a step over all processes together, so that their number does not change what a step learns from."""
 
     learning_rate: float = 2e-4
     """Peak for the trunk: low, because its features are good already."""
@@ -94,6 +95,10 @@ class TrainConfig:
         for name in ("dropout", "label_smoothing", "average_decay", "validation_fraction"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name} must lie in 0..1, below 1, got {getattr(self, name)}")
+        if not 32 <= self.size <= 4096:
+            raise ConfigError(f"size must lie in 32..4096, got {self.size}")
+        if min(self.std) <= 0:
+            raise ConfigError(f"std must be above 0, got {self.std}")
         if self.validation_fraction > 0.5:
             raise ConfigError(f"validation_fraction must be at most 0.5, got {self.validation_fraction}")
         for name in ("mixup", "frozen_stages", "workers", "seed", "weight_decay"):
@@ -113,7 +118,7 @@ class TrainConfig:
             raise ConfigError(f"{path}: expected a readable YAML file, found: {error}") from error
         if not isinstance(raw, dict):
             raise ConfigError(f"{path}: expected one `name: value` a line, found {type(raw).__name__}")
-        return cls().with_settings(**raw)
+        return cls().with_settings(**{str(name): value for name, value in raw.items()})
 
     def with_settings(self, **settings: Any) -> Self:
         """Return a copy with some settings changed.
@@ -122,7 +127,7 @@ class TrainConfig:
             ConfigError: unknown name, wrong type or value out of range.
         """
         hints = typing.get_type_hints(type(self))
-        unknown = sorted(set(map(str, settings)) - set(hints))
+        unknown = sorted(set(settings) - set(hints))
         if unknown:
             raise ConfigError(f"unknown settings: {', '.join(unknown)}; known are {', '.join(hints)}")
         return replace(self, **{name: _converted(name, value, hints[name]) for name, value in settings.items()})
@@ -143,8 +148,9 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
     ):
         return tuple(_converted(name, part, float) for part in value)
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if float in allowed and isinstance(value, int | str) and not isinstance(value, bool):
+        with suppress(ValueError):  # YAML takes 1e-3 for a text
+            return float(value)
     if type(value) in allowed:
         return value
     raise ConfigError(f"{name} must be {getattr(hint, '__name__', hint)}, got {value!r}")

@@ -9,18 +9,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from scarlens.datasets.atomic import write_atomically
-from scarlens.datasets.photos import LabelledPhoto
-from scarlens.datasets.splits import grouped_folds, grouped_holdout
+from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
+from scarlens.datasets.splits import grouped_folds
 from scarlens.inference.engine import TorchEngine
 from scarlens.model.calibration import fit_calibration
 from scarlens.model.export import network_of
 from scarlens.training.config import TrainConfig
-from scarlens.training.evaluate import Decisions, ScoredPhotos, decide, measure, score_photos, write_report
+from scarlens.training.evaluate import Decisions, ScoredPhotos, ScoresError, decide, measure, score_photos, write_report
 from scarlens.training.run import Team, TrainingError
-from scarlens.training.train import fit
+from scarlens.training.train import fit, with_validation
 
 
 def crossvalidate(
@@ -32,7 +30,6 @@ def crossvalidate(
     repeats: int = 1,
     device: str = "cpu",
     resume: bool = False,
-    extra: Sequence[LabelledPhoto] = (),
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Train and measure on folds that never part a subject.
@@ -41,21 +38,21 @@ def crossvalidate(
     decides nothing. Probabilities, plausible sets and thresholds of a fold come from the other folds' scores.
 
     Args:
-        photos: readable labelled photos with subjects.
+        photos: readable labelled photos with subjects; extra ones are learned from in every fold.
         config: the settings; repeat r splits and trains with `config.seed + r`.
         out: the folder, which is made: `metrics.json`, `predictions.csv`, `confusion.png`, a run folder per fold.
         folds: number of folds.
         repeats: how often to deal the photos anew; photos then count once a repeat.
         device: "cpu" or "cuda".
         resume: go on with an interrupted cross-validation in the same folder.
-        extra: photos to learn from in every fold and never to measure with, such as rendered ones.
         report: called with a line of text after each fold.
 
     Returns:
         The figures that `metrics.json` holds.
     """
     _claim_folder(out, config)
-    kinds, subjects = [photo.kind for photo in photos], [photo.subject or "" for photo in photos]
+    measured, extra = measured_and_extra(photos)
+    kinds, subjects = [photo.kind for photo in measured], [photo.subject or "" for photo in measured]
     parts: list[ScoredPhotos] = []
     decisions: list[Decisions] = []
     for repeat in range(repeats):
@@ -64,9 +61,11 @@ def crossvalidate(
         scored: list[ScoredPhotos] = []
         for fold in range(folds):
             run = out / f"repeat_{repeat}_fold_{fold}"
-            kept = [photo for photo, other in zip(photos, fold_of, strict=True) if other != fold]
-            held_out = [photo for photo, other in zip(photos, fold_of, strict=True) if other == fold]
-            scored.append(_score_fold(kept, held_out, seeded, run, extra=extra, device=device, resume=resume))
+            kept = [photo for photo, other in zip(measured, fold_of, strict=True) if other != fold]
+            held_out = [photo for photo, other in zip(measured, fold_of, strict=True) if other == fold]
+            training, validation = with_validation([*kept, *extra], seeded)
+            checkpoint = fit(training, validation, seeded, run, device=device, resume=resume)
+            scored.append(score_photos(TorchEngine(*network_of(checkpoint), device=device), held_out))
             report(f"repeat {repeat + 1}/{repeats}, fold {fold + 1}/{folds}: {_count_right(scored[-1])}")
         parts += scored
         decisions += cross_fitted(scored)
@@ -107,24 +106,23 @@ def _count_right(scored: ScoredPhotos) -> str:
     return f"{right.sum()} of {len(right)} types right"
 
 
-def _score_fold(
-    kept: Sequence[LabelledPhoto],
-    held_out: Sequence[LabelledPhoto],
-    config: TrainConfig,
-    run: Path,
-    *,
-    extra: Sequence[LabelledPhoto],
-    device: str,
-    resume: bool,
-) -> ScoredPhotos:
-    checked = np.zeros(len(kept), dtype=bool)
-    if config.validation_fraction:
-        kinds, subjects = [p.kind for p in kept], [p.subject or "" for p in kept]
-        checked = grouped_holdout(kinds, subjects, fraction=config.validation_fraction, seed=config.seed)
-    training = [photo for photo, apart in zip(kept, checked, strict=True) if not apart]
-    validation = [photo for photo, apart in zip(kept, checked, strict=True) if apart]
-    checkpoint = fit([*training, *extra], validation, config, run, device=device, resume=resume)
-    return score_photos(TorchEngine(*network_of(checkpoint), device=device), held_out)
+def read_held_out(predictions: Path, config: TrainConfig) -> ScoredPhotos:
+    """Read the scores of a cross-validation, to calibrate a training that has the same settings.
+
+    Args:
+        predictions: the cross-validation's `predictions.csv`, with its `config.yaml` beside it.
+        config: the settings of the training.
+
+    Raises:
+        ScoresError: when it is no such file, or the settings differ in more than seed and workers.
+    """
+    scored = ScoredPhotos.read(predictions)
+    used = TrainConfig.from_yaml(predictions.with_name("config.yaml"))
+    if used.with_settings(seed=config.seed, workers=config.workers) != config:
+        raise ScoresError(
+            f"{predictions} was scored with other settings than this training's: see config.yaml beside it"
+        )
+    return scored
 
 
 if __name__ == "__main__":

@@ -51,6 +51,11 @@ class ScoredPhotos:
         """Index into `SCAR_TYPES` of each photo, -1 for out of scope; int [N]."""
         return np.array([photo.type_index for photo in self.photos])
 
+    @property
+    def repeats(self) -> int:
+        """How often each photo was scored, as a repeated cross-validation does."""
+        return round(len(self.photos) / max(1, len({photo.path for photo in self.photos})))
+
     @classmethod
     def joined(cls, parts: Sequence[ScoredPhotos]) -> ScoredPhotos:
         """Put several sets one after the other."""
@@ -135,7 +140,7 @@ def validation_loss(scored: ScoredPhotos) -> float:
 
 
 def decide(scored: ScoredPhotos, calibration: Calibration) -> Decisions:
-    """Apply a calibration to raw scores, as the classifier does."""
+    """Apply a calibration to raw scores, as the classifier does to photos that are large enough."""
     probabilities = calibration.probabilities(scored.type_logits)
     in_scope = calibration.in_scope(scored.scope_logits)
     sets = [calibration.plausible(row) for row in probabilities]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..datasets.atomic import write_atomically
 from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
 
 
 def draw_learning_curve(history: Sequence[dict[str, float]], best_epoch: int, path: Path) -> None:
-    """Draw training and validation loss per epoch as a PNG; `history` is that of `training.train.Run`."""
+    """Draw training and validation loss per epoch as a PNG; `history` is that of `training.run.Run`."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     epochs = [row["epoch"] for row in history]
@@ -48,4 +50,6 @@ def draw_confusion(counts: np.ndarray, path: Path) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=130, metadata={"Software": None})
+    write_atomically(path, picture.getvalue())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import math
 import os
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, cast
@@ -18,12 +20,20 @@ from ..datasets.atomic import write_atomically
 from ..datasets.errors import ScarlensError
 from ..model.calibration import Calibration
 from ..model.checkpoint import Card
-from ..model.network import ScarNetwork, load_trunk_weights
+from ..model.network import ScarNetwork, load_trunk_weights, usable_device
 from .config import TrainConfig
 
 
 class TrainingError(ScarlensError, RuntimeError):
     """Training cannot start or go on; the message says why and what is left."""
+
+
+def diverged(what: str) -> str:
+    """Say what a user can do about a training that diverged."""
+    return (
+        f"{what}: lower the learning rate; "
+        "the best checkpoint of the epochs before, if there is one, stays in the run folder"
+    )
 
 
 @dataclass(frozen=True)
@@ -37,10 +47,14 @@ class Team:
     @classmethod
     def joined(cls, device: str) -> Team:
         """Join the processes that torchrun started, one GPU each where "cuda" is asked for."""
+        device = usable_device(device)
         if not dist.is_torchelastic_launched():
             return cls(0, 1, torch.device(device))
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+            # The others wait while the leader validates and writes.
+            backend = "nccl" if device.startswith("cuda") else "gloo"
+            dist.init_process_group(backend, timeout=timedelta(hours=6))
+            atexit.register(dist.destroy_process_group)
         if device.startswith("cuda"):
             device = f"cuda:{os.environ['LOCAL_RANK']}"
             torch.cuda.set_device(device)
@@ -63,10 +77,10 @@ class Team:
 class Run:
     """The state of one training run: network, optimiser, running average, and how far it has come."""
 
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
-        """Build the network from its seed and its pretrained weights."""
+    def __init__(self, config: TrainConfig, photos: str, device: torch.device) -> None:
+        """Build the network from its seed and its pretrained weights; `photos` is the digest of what it trains on."""
         torch.manual_seed(config.seed)
-        self.config, self.device = config, device
+        self.config, self.photos, self.device = config, photos, device
         self.network = ScarNetwork(config.trunk, dropout=config.dropout)
         if config.weights:
             load_trunk_weights(self.network, config.trunk, config.weights)
@@ -99,12 +113,24 @@ class Run:
         """Whether the epochs or the patience have run out."""
         return self.epoch >= self.config.epochs or self.epoch - self.best_epoch >= self.config.patience
 
+    def check_finite(self) -> None:
+        """Refuse weights that diverged.
+
+        Raises:
+            TrainingError: when a weight, or its running average, is not finite.
+        """
+        for network in (self.network, self.average):
+            for name, tensor in network.state_dict().items():
+                if not torch.isfinite(tensor).all():
+                    raise TrainingError(diverged(f"{name} is no longer finite after epoch {self.epoch + 1}"))
+
     def save(self, path: Path) -> None:
         """Write the whole state, whole or not at all."""
         buffer = io.BytesIO()
         torch.save(
             {
                 "config": self.config.to_yaml(),
+                "photos": self.photos,
                 "network": self.network.state_dict(),
                 "averaged": self.averaged.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -122,11 +148,13 @@ class Run:
             TrainingError: when the file is damaged or belongs to a run with other settings.
         """
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
             raise TrainingError(f"{path}: expected the state of a run, found: {error}") from error
         if state["config"] != self.config.to_yaml():
             raise TrainingError(f"{path} belongs to a run with other settings; resume with its config.yaml")
+        if state["photos"] != self.photos:
+            raise TrainingError(f"{path} belongs to a run with other photos, subjects or folds; give another --out")
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -12,7 +12,9 @@ Several GPUs, or several machines (torchrun's own flags name them):
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -29,7 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from scarlens.datasets.atomic import write_atomically
-from scarlens.datasets.photos import LabelledPhoto
+from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
 from scarlens.datasets.splits import grouped_holdout
 from scarlens.inference.engine import TorchEngine
 from scarlens.model.calibration import Calibration, fit_calibration
@@ -40,7 +42,7 @@ from scarlens.training.config import TrainConfig
 from scarlens.training.evaluate import ScoredPhotos, decide, measure, score_photos, validation_loss, write_report
 from scarlens.training.loader import BalancedBatches, Batch, training_batches
 from scarlens.training.report import draw_learning_curve
-from scarlens.training.run import Run, Team, TrainingError
+from scarlens.training.run import Run, Team, TrainingError, diverged
 from scarlens.training.runlog import RunLog
 
 STATE_FILE: Final = "state.pt"
@@ -54,7 +56,6 @@ def train(
     *,
     device: str = "cpu",
     resume: bool = False,
-    extra: Sequence[LabelledPhoto] = (),
     held_out: ScoredPhotos | None = None,
 ) -> Path:
     """Make a checkpoint: split off a validation part, fit, calibrate, measure and export.
@@ -66,7 +67,6 @@ def train(
             `learning_curve.png`, TensorBoard files, and `validation/` with figures and the confusion matrix.
         device: "cpu" or "cuda"; under torchrun each process takes its own GPU.
         resume: go on with an interrupted run in the same folder.
-        extra: photos to learn from and never to measure with, such as rendered ones.
         held_out: scores to calibrate with, from a cross-validation with the same settings; without them the validation
             part serves, and without that the probabilities stay raw.
 
@@ -76,18 +76,27 @@ def train(
     Raises:
         TrainingError: when the folder holds another run, or the loss stops being finite.
         SplitError: when a class has too few subjects for a validation part.
+        PhotoSetError: when a type has no photo, or an extra photo shows a subject of the others.
     """
-    apart = np.zeros(len(photos), dtype=bool)
-    if config.validation_fraction:
-        kinds, subjects = [photo.kind for photo in photos], [photo.subject or "" for photo in photos]
-        apart = grouped_holdout(kinds, subjects, fraction=config.validation_fraction, seed=config.seed)
-    training = [photo for photo, held in zip(photos, apart, strict=True) if not held]
-    validation = [photo for photo, held in zip(photos, apart, strict=True) if held]
-    checkpoint = fit([*training, *extra], validation, config, out, device=device, resume=resume)
+    training, validation = with_validation(photos, config)
+    checkpoint = fit(training, validation, config, out, device=device, resume=resume)
     if Team.joined(device).leads:
-        write_atomically(out / "photos.csv", _photo_list(photos, apart))
-        _finish(checkpoint, [*photos, *extra], validation, held_out)
+        write_atomically(out / "photos.csv", _photo_list(training, validation))
+        _finish(checkpoint, photos, validation, held_out)
     return checkpoint
+
+
+def with_validation(
+    photos: Sequence[LabelledPhoto], config: TrainConfig
+) -> tuple[list[LabelledPhoto], list[LabelledPhoto]]:
+    """Part photos into those to learn from, extra ones among them, and a validation part of other subjects."""
+    measured, extra = measured_and_extra(photos)
+    if not config.validation_fraction:
+        return [*measured, *extra], []
+    kinds, subjects = [photo.kind for photo in measured], [photo.subject or "" for photo in measured]
+    apart = grouped_holdout(kinds, subjects, fraction=config.validation_fraction, seed=config.seed)
+    training = [photo for photo, held in zip(measured, apart, strict=True) if not held]
+    return [*training, *extra], [photo for photo, held in zip(measured, apart, strict=True) if held]
 
 
 def _finish(
@@ -107,6 +116,7 @@ def _finish(
             type_logits=source.type_logits,
             scope_logits=source.scope_logits,
             type_indices=source.type_indices,
+            repeats=source.repeats,
             fitted_on=f"{origin}: {len(source.photos)} scores",
         )
     kinds = [photo.kind for photo in photos]
@@ -116,7 +126,9 @@ def _finish(
     export_onnx(checkpoint, checkpoint.with_suffix(".onnx"))
     if validation:
         decisions = decide(scored, calibration)
-        write_report(checkpoint.parent / "validation", measure(validation, decisions), scored, decisions)
+        note = "These photos also chose the epoch and, without --calibrate-on, the calibration: too good to report."
+        figures = {"note": note, **measure(validation, decisions)}
+        write_report(checkpoint.parent / "validation", figures, scored, decisions)
 
 
 def fit(
@@ -150,7 +162,7 @@ def fit(
     """
     team = Team.joined(device)
     out.mkdir(parents=True, exist_ok=True)
-    run = Run(config, team.device)
+    run = Run(config, _digest(training, validation), team.device)
     if (out / STATE_FILE).exists():
         if not resume:
             raise TrainingError(f"{out} holds a run already: give another --out, or --resume to go on with it")
@@ -168,6 +180,7 @@ def fit(
         if validation:
             row["validation_loss"] = team.agreed(_validate(run, validation) if team.leads else 0.0)
         row["seconds"] = time.perf_counter() - started
+        run.check_finite()  # the last step's weights were not tried by a further one
         run.history.append(row)
         current = row.get("validation_loss", -run.epoch)  # nothing held out: the latest is the best
         if current < run.best_loss:
@@ -201,10 +214,7 @@ def train_one_epoch(run: Run, learner: nn.Module, loader: DataLoader[Batch], tea
         loss = loss_of(output, batch, label_smoothing=config.label_smoothing)
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
-            raise TrainingError(
-                f"the loss became {losses[-1]} in epoch {epoch + 1}, step {step + 1}: lower the learning rate; "
-                "the best checkpoint of the epochs before, if there is one, stays in the run folder"
-            )
+            raise TrainingError(diverged(f"the loss became {losses[-1]} in epoch {epoch + 1}, step {step + 1}"))
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         run.optimizer.step()
@@ -260,12 +270,18 @@ def _arrays(network: nn.Module) -> dict[str, np.ndarray]:
     return {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
 
 
-def _photo_list(photos: Sequence[LabelledPhoto], apart: np.ndarray) -> bytes:
+def _digest(training: Sequence[LabelledPhoto], validation: Sequence[LabelledPhoto]) -> str:
+    """Name a choice of photos, so that a run is never resumed with another."""
+    parts = [[(str(p.path), p.kind, p.subject) for p in part] for part in (training, validation)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _photo_list(training: Sequence[LabelledPhoto], validation: Sequence[LabelledPhoto]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "kind", "subject", "part"])
-    for photo, held in zip(photos, apart, strict=True):
-        writer.writerow([photo.path, photo.kind, photo.subject, "validation" if held else "training"])
+    for part, photos in (("training", training), ("validation", validation)):
+        writer.writerows([photo.path, photo.kind, photo.subject, part] for photo in photos)
     return text.getvalue().encode(errors="surrogateescape")
 
 
