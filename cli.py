@@ -297,7 +297,9 @@ def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path
         good, errors = readable_photos(photos, advance=lambda: move(next(done), len(photos)))
     for error in errors:
         messages.print(f"left out: {error}", markup=False)
-    messages.print(f"{len(good)} photos of {len({photo.subject for photo in good})} subjects", markup=False)
+    unnamed = sum(photo.subject is None for photo in photos)
+    stand_in = f"; {unnamed} came without a subject, near-duplicates stand in for it" if unnamed else ""
+    messages.print(f"{len(good)} photos of {len({photo.subject for photo in good})} subjects{stand_in}", markup=False)
     return good
 
 
