@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from scarlens.datasets.errors import ScarlensError
+from scarlens.datasets.errors import ScarlensError, printable
 from scarlens.inference.prediction import NOTICE
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def main(command: str | None = None) -> None:
     try:
         app(arguments, prog_name="scarlens")
     except (ScarlensError, OSError) as error:  # OSError: a full disk, a folder that may not be written
-        messages.print(f"scarlens: {error}", markup=False)
+        _say(f"scarlens: {error}")
         sys.exit(2)
 
 
@@ -86,7 +86,7 @@ def predict(
             _predict_one(classifier, photo, as_json=as_json, picture=picture)
         except (ScarlensError, OSError) as error:
             failed = True
-            messages.print(f"scarlens: {error}", markup=False)
+            _say(f"scarlens: {error}")
             if as_json:
                 print(json.dumps({"path": str(photo), "error": str(error)}))
     if failed:
@@ -102,10 +102,10 @@ def _predict_one(classifier: Classifier, photo: Path, *, as_json: bool, picture:
     if as_json:
         print(json.dumps({"path": str(photo), **prediction.to_dict()}))
     else:
-        output.print(f"{photo}\n{prediction.to_text()}\n", markup=False)
+        output.print(f"{printable(str(photo))}\n{prediction.to_text()}\n", markup=False)
     if picture is not None:
         write_overlay(picture, image, prediction.regions)
-        messages.print(f"overlay: {picture}", markup=False)
+        _say(f"overlay: {picture}")
 
 
 def _overlay_files(folder: Path | None, photos: list[Path]) -> list[Path | None]:
@@ -136,8 +136,8 @@ def batch(
     except (ValueError, NotADirectoryError, IsADirectoryError) as error:
         raise ScarlensError(str(error)) from error
     counts = f"{summary.ok} answered, {summary.abstained} abstained, {summary.errors} errors"
-    messages.print(f"{summary.total} files: {counts}. {summary.output}", markup=False)
-    messages.print(NOTICE, markup=False)
+    _say(f"{summary.total} files: {counts}. {summary.output}")
+    _say(NOTICE)
     if summary.errors:
         raise typer.Exit(SOME_ERRORS)
 
@@ -166,7 +166,7 @@ def train(
 
     held_out = read_held_out(calibrate_on, resolved) if calibrate_on else None
     checkpoint = train_checkpoint(photos, resolved, out, device=device, resume=resume, held_out=held_out)
-    messages.print(f"checkpoint: {checkpoint}", markup=False)
+    _say(f"checkpoint: {checkpoint}")
 
 
 @app.command()
@@ -197,7 +197,7 @@ def crossvalidate(
         repeats=repeats,
         device=device,
         resume=resume,
-        report=lambda line: messages.print(line, markup=False),
+        report=_say,
     )
     _print_figures(figures, as_json=as_json)
 
@@ -233,7 +233,7 @@ def render(
     """Render photos of scars from relief and light, with exact labels."""
     from scarlens.datasets.rendering import write_photos
 
-    messages.print(f"manifest: {write_photos(out, count=count, seed=seed, size=size)}", markup=False)
+    _say(f"manifest: {write_photos(out, count=count, seed=seed, size=size)}")
 
 
 @app.command()
@@ -245,7 +245,7 @@ def export(
     from scarlens.model.export import export_onnx
 
     card = export_onnx(checkpoint, onnx)
-    messages.print(f"model {card.model_id}: {onnx}", markup=False)
+    _say(f"model {card.model_id}: {onnx}")
 
 
 @app.command()
@@ -262,6 +262,11 @@ def treatments(
         print(json.dumps(content, indent=2))
     else:
         print_tables(Console(highlight=False), scar_type)
+
+
+def _say(text: str) -> None:
+    """Print one line to standard error; a file's name in it cannot send codes to the terminal."""
+    messages.print(printable(text), markup=False)
 
 
 def _classifier(checkpoint: Path | None) -> Classifier:
@@ -296,10 +301,10 @@ def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path
         done = iter(range(1, len(photos) + 1))
         good, errors = readable_photos(photos, advance=lambda: move(next(done), len(photos)))
     for error in errors:
-        messages.print(f"left out: {error}", markup=False)
+        _say(f"left out: {error}")
     unnamed = sum(photo.subject is None for photo in photos)
     stand_in = f"; {unnamed} came without a subject, near-duplicates stand in for it" if unnamed else ""
-    messages.print(f"{len(good)} photos of {len({photo.subject for photo in good})} subjects{stand_in}", markup=False)
+    _say(f"{len(good)} photos of {len({photo.subject for photo in good})} subjects{stand_in}")
     return good
 
 

@@ -18,7 +18,7 @@ from PIL.Image import Image
 
 from . import containers
 from .containers import MAX_PIXELS, BadFileError, OpenedPicture, check_size
-from .errors import ScarlensError
+from .errors import ScarlensError, printable
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "ImageReadError", "read_bytes", "read_image"]
 
@@ -62,8 +62,7 @@ class ImageReadError(ScarlensError, ValueError):
 
     def __str__(self) -> str:
         """Return one line; characters that are not printable (control, bidirectional, surrogate) are escaped."""
-        text = f"{self.name}: expected {self.expected}, found {self.found}"
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        return printable(f"{self.name}: expected {self.expected}, found {self.found}")
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:

@@ -1,6 +1,7 @@
 """The command line: what it prints, its exit statuses, and what it says when something is wrong."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -158,3 +159,15 @@ def test_render_and_export(tiny_run: Path, tmp_path: Path) -> None:
     assert len((tmp_path / "photos" / "manifest.csv").read_text().splitlines()) == 5
     assert scarlens("export", tiny_run / "model.safetensors", "--onnx", tmp_path / "model.onnx").returncode == 0
     assert (tmp_path / "model.onnx").is_file()
+
+
+def test_no_name_of_a_file_reaches_the_terminal_raw(tmp_path: Path) -> None:
+    names = [b"bell\x07.jpg", b"colour\x1b[31m.jpg", b"latin-\xe9.jpg", "\u202egpj.exe".encode()]
+    for name in names:
+        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes((EXAMPLES / "boxcar.jpg").read_bytes())  # noqa: PTH118
+    broken = tmp_path / "broken\x1b.jpg"
+    broken.write_text("no picture")
+    result = scarlens("predict", *(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)) for name in names), broken)  # noqa: PTH118
+    assert result.returncode == 3 and "Traceback" not in result.stderr
+    assert result.stdout.count("plausible: ") == len(names)
+    assert not set(result.stdout + result.stderr) & set("\x07\x1b\u202e")
