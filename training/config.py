@@ -57,7 +57,11 @@ class TrainConfig:
     """On the features in front of the head."""
 
     mixup: float = 0.2
-    """Beta parameter of mixup (Zhang et al., ICLR 2018); 0 switches it off."""
+    """Beta parameter of mixup (Zhang et al., ICLR 2018); 0 switches it off.
+
+    Measured together with label smoothing in five grouped folds of 105 photos: accuracy 0.724 with both, 0.657 with
+    neither, log loss 0.764 and 0.803. Few photos: 14 were right only with both, 7 only with neither.
+    """
 
     label_smoothing: float = 0.1
     """Raters agree on half of the scars: no label deserves full belief."""
