@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from scarlens.inference.batch import BatchSummary, predict_folder
     from scarlens.inference.classifier import Classifier, load, predict
     from scarlens.inference.prediction import Prediction
+    from scarlens.inference.safety import Context
     from scarlens.inference.treatments import TreatmentPlan
 
-__all__ = ["BatchSummary", "Classifier", "Prediction", "TreatmentPlan", "load", "predict", "predict_folder"]
+__all__ = ["BatchSummary", "Classifier", "Context", "Prediction", "TreatmentPlan", "load", "predict", "predict_folder"]
 
 _HOMES = {
     "BatchSummary": "batch",
@@ -20,6 +21,7 @@ _HOMES = {
     "load": "classifier",
     "predict": "classifier",
     "Prediction": "prediction",
+    "Context": "safety",
     "TreatmentPlan": "treatments",
 }
 

@@ -1,10 +1,22 @@
 """The training augmentation. Only training imports this module; prediction never does."""
 
 import os
+import string
+from typing import Final
 
+import cv2
 import numpy as np
 
-from .preprocess import fit_square
+from .preprocess import frame
+
+_BOXED: Final = 0.3
+"""Share of views with a pasted box: every type gets them, so that a box says nothing about the type."""
+
+_BORDERED: Final = 0.2
+_LETTERED: Final = 0.3
+
+_WEB_SIDES: Final = (224, 512)
+"""Range of the long side in pixels: the sources differ in resolution, which must not tell them apart."""
 
 
 class Augmentation:
@@ -24,20 +36,84 @@ class Augmentation:
         import albumentations as A  # noqa: N812
 
         self.size = size
-        self._compose = A.Compose(
+        # Before the photo is framed, what a file goes through: light, compression, marks. Nothing of it may tell the
+        # type or the source, and the framing has to cope with it as it does when predicting.
+        self._filed = A.Compose(
+            [
+                A.RandomBrightnessContrast(brightness_limit=0.0, contrast_limit=(-0.25, 0.25), p=0.5),
+                A.MultiplicativeNoise(multiplier=(0.75, 1.25), p=0.5),
+                A.ImageCompression(quality_range=(30, 95), p=0.6),
+            ]
+        )
+        self._framed = A.Compose(
             [
                 A.RandomResizedCrop((size, size), scale=(0.5, 1.0), ratio=(0.85, 1.18), p=1.0),
-                A.D4(p=1.0),  # skin has no upright side: all eight orientations are alike
+                A.D4(p=1.0),  # the canonical orientation is a choice among near-ties: the other seven must do as well
                 A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.7),
                 A.HueSaturationValue(hue_shift_limit=8, sat_shift_limit=25, val_shift_limit=0, p=0.5),
                 A.ToGray(p=0.1),  # the types are shapes: colour alone must not decide
-                A.OneOf([A.GaussianBlur(blur_limit=(3, 5)), A.GaussNoise(std_range=(0.01, 0.05))], p=0.2),
-                A.ImageCompression(quality_range=(40, 95), p=0.5),
+                A.OneOf([A.GaussianBlur(blur_limit=(3, 5)), A.GaussNoise(std_range=(0.01, 0.05))], p=0.3),
             ]
         )
 
     def __call__(self, image: np.ndarray, *, seed: int) -> np.ndarray:
         """Turn an RGB uint8 [H, W, 3] photo into a random RGB uint8 [size, size, 3] view of it."""
-        self._compose.set_random_seed(seed)
+        for step in (self._filed, self._framed):
+            step.set_random_seed(seed)
+        random = np.random.default_rng(seed)
+        filed = self._filed(image=with_marks(_web_sized(image, random), random))["image"]
         # A little larger than the network's input, so that a crop rarely has to be enlarged.
-        return self._compose(image=fit_square(image, self.size * 8 // 7))["image"]
+        return self._framed(image=frame(filed, self.size * 8 // 7).square)["image"]
+
+
+def _web_sized(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Shrink a photo to a long side between the least and the largest of `_WEB_SIDES`, unless it is smaller."""
+    scale = random.integers(*_WEB_SIDES) / max(image.shape[:2])
+    if scale >= 1.0:
+        return image
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def with_marks(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Paste what web photos carry onto a copy of an RGB uint8 [H, W, 3] photo, at random: a box, a border, letters."""
+    box, border, letters = random.random(3) < (_BOXED, _BORDERED, _LETTERED)
+    marked = image.copy()
+    if box:
+        _paste_box(marked, random)
+    if border:
+        marked = _bordered(marked, random)
+    if letters:
+        _write_letters(marked, random)
+    return marked
+
+
+def _paste_box(image: np.ndarray, random: np.random.Generator) -> None:
+    height, width = image.shape[:2]
+    tall, wide = round(height * random.uniform(0.1, 0.3)), round(width * random.uniform(0.2, 0.5))
+    top, left = random.integers(height - tall + 1), random.integers(width - wide + 1)
+    image[top : top + tall, left : left + wide] = _colour(random)
+
+
+def _bordered(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    thickness = round(max(image.shape[:2]) * random.uniform(0.02, 0.1))
+    top, bottom, left, right = np.where(random.random(4) < 0.6, thickness, 0).tolist()
+    return cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=_colour(random))
+
+
+def _write_letters(image: np.ndarray, random: np.random.Generator) -> None:
+    height, width = image.shape[:2]
+    text = "".join(random.choice(list(string.ascii_letters), random.integers(1, 9)))
+    position = (round(width * random.uniform(0.0, 0.7)), round(height * random.uniform(0.08, 0.98)))
+    font = int(random.choice([cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX]))
+    scale = height / 300 * random.uniform(0.5, 1.5)
+    thickness = max(1, round(height / 150 * random.uniform(0.5, 2.0)))
+    cv2.putText(image, text, position, font, scale, _colour(random), thickness, cv2.LINE_AA)
+
+
+def _colour(random: np.random.Generator) -> tuple[int, int, int]:
+    """Draw black or white mostly, else any colour."""
+    if random.random() < 0.8:
+        return (255, 255, 255) if random.random() < 0.5 else (0, 0, 0)
+    red, green, blue = random.integers(256, size=3).tolist()
+    return red, green, blue

@@ -1,17 +1,80 @@
 """The one evaluation transform: from an upright photo to the network's input, in OpenCV and NumPy only.
 
-Training, evaluation, prediction, export and folders all go through these functions. The whole photo stays in view: its
-long side becomes the network's input size, and the rest of the square is filled by reflecting the photo, because a
-centre crop can cut a scar away and stretching would change its shape.
+Training, evaluation, prediction, export and folders all go through these functions. Padding is trimmed, pasted boxes
+are filled, the light is made even and comes from one side (`canonical`). All that is left stays in view: its long side
+becomes the network's input size, and the rest of the square is filled by reflecting the photo, because a centre crop
+can cut a scar away and stretching would change its shape.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
 
+from .canonical import (
+    canonical_orientation,
+    content_window,
+    filled,
+    flat_areas,
+    mean_luma,
+    sharpness,
+    turned,
+    with_even_light,
+)
+
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+
+
+class Placement(NamedTuple):
+    """How a photo came into the network's square: turned, cut out, scaled to fit, turned again.
+
+    Attributes:
+        first: the orientation, for `canonical.turned`, of the whole upright photo.
+        height: of the photo so turned, in pixels.
+        width: likewise.
+        window: top, bottom, left, right in pixels of the photo so turned: what padding left over.
+        second: the orientation of what was cut out, where padding or boxes had misled the first.
+    """
+
+    first: int
+    height: int
+    width: int
+    window: tuple[int, int, int, int]
+    second: int
+
+
+class Framed(NamedTuple):
+    """A photo as the network sees it.
+
+    Attributes:
+        square: RGB uint8 [S, S, 3].
+        placement: how it came there.
+        brightness: mean luma of the photo before its light was evened, 0 to 255.
+        sharpness: as `canonical.sharpness`, at the network's scale.
+    """
+
+    square: np.ndarray
+    placement: Placement
+    brightness: float
+    sharpness: float
+
+
+def frame(image: np.ndarray, size: int) -> Framed:
+    """Bring an upright RGB uint8 [H, W, 3] photo into the network's square of `size` pixels."""
+    first = canonical_orientation(image)
+    upright = np.ascontiguousarray(turned(image, first))
+    top, bottom, left, right = window = content_window(upright)
+    photo = np.ascontiguousarray(upright[top:bottom, left:right])
+    square = filled(fit_square(photo, size), _fit_mask(flat_areas(photo), size))
+    second = canonical_orientation(square)
+    placement = Placement(first, upright.shape[0], upright.shape[1], window, second)
+    even = with_even_light(np.ascontiguousarray(turned(square, second)))
+    return Framed(even, placement, mean_luma(square), sharpness(square))
+
+
+def _fit_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    return (fit_square(np.repeat(255 * mask[..., None], 3, axis=2), size)[..., 0] > 0).astype(np.uint8)
 
 
 def fit_square(image: np.ndarray, size: int) -> np.ndarray:
@@ -51,4 +114,4 @@ def preprocess(
     image: np.ndarray, *, size: int, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> np.ndarray:
     """Turn an upright RGB uint8 [H, W, 3] photo into the network's input, float32 [3, size, size]."""
-    return normalise(fit_square(image, size), mean=mean, std=std)
+    return normalise(frame(image, size).square, mean=mean, std=std)

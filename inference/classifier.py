@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ..datasets.labels import SCAR_TYPES
-from ..datasets.preprocess import photo_window, preprocess
+from ..datasets.preprocess import Framed, Placement, frame, normalise, photo_window
 from ..datasets.reader import ImageReadError, read_image
 from ..model.calibration import MIN_SIDE
 from ..model.checkpoint import Card
 from .engine import Engine, Scores, open_engine
 from .prediction import Prediction, Reason
 from .regions import photo_regions
+from .safety import Context
 from .treatments import plan
 
 BUNDLED_CHECKPOINT: Final = Path(__file__).parent.parent / "model" / "weights" / "scarlens.onnx"
@@ -32,9 +33,10 @@ Image = str | os.PathLike[str] | bytes | np.ndarray
 
 
 class _Prepared(NamedTuple):
-    """A photo as the network wants it, float32 [3, S, S], and the size it had in pixels."""
+    """A photo as the network wants it, float32 [3, S, S], how it came to be that, and its size in pixels."""
 
     array: np.ndarray
+    framed: Framed
     height: int
     width: int
 
@@ -56,13 +58,17 @@ class Classifier:
         """The digest that names the model."""
         return self._engine.card.model_id
 
-    def predict(self, image: Image) -> Prediction:
+    def predict(self, image: Image, *, context: Context | None = None) -> Prediction:
         """Classify one photo: a path, the bytes of an image file, or RGB uint8 [H, W, 3].
+
+        Args:
+            image: the photo.
+            context: what is told about the person: it adds cautions to the treatments, and changes no probability.
 
         Raises:
             ImageReadError: when it is no photo that can be read.
         """
-        return self._answers([self._prepared(image)])[0]
+        return self._answers([self._prepared(image)], context)[0]
 
     def predict_many(self, images: Iterable[Image], batch_size: int = 32) -> Iterator[Prediction | ImageReadError]:
         """Classify many photos, in order and as they are consumed; an unreadable one yields its error.
@@ -92,21 +98,22 @@ class Classifier:
 
     def _prepared(self, image: Image) -> _Prepared:
         photo, card = read_image(image), self.card
-        array = preprocess(photo, size=card.size, mean=card.mean, std=card.std)
-        return _Prepared(array, photo.shape[0], photo.shape[1])
+        framed = frame(photo, card.size)
+        array = normalise(framed.square, mean=card.mean, std=card.std)
+        return _Prepared(array, framed, photo.shape[0], photo.shape[1])
 
-    def _answers(self, photos: Sequence[_Prepared]) -> list[Prediction]:
+    def _answers(self, photos: Sequence[_Prepared], context: Context | None = None) -> list[Prediction]:
         if not photos:
             return []
         scores = self._engine(np.stack([photo.array for photo in photos]))
-        return [self._answer(photo, Scores(*(part[i] for part in scores))) for i, photo in enumerate(photos)]
+        return [self._answer(photo, Scores(*(part[i] for part in scores)), context) for i, photo in enumerate(photos)]
 
-    def _answer(self, photo: _Prepared, scores: Scores) -> Prediction:
-        calibration, height, width = self.card.calibration, photo.height, photo.width
+    def _answer(self, photo: _Prepared, scores: Scores, context: Context | None) -> Prediction:
+        calibration, placement = self.card.calibration, photo.framed.placement
         probabilities = calibration.probabilities(scores.type_logits)
         in_scope = float(calibration.in_scope(scores.scope_logit))
         plausible = calibration.plausible(probabilities)
-        reason = self._reason(height, width, in_scope, float(probabilities.max()))
+        reason = self._reason(photo.framed, in_scope, float(probabilities.max()))
         label = None if reason else plausible[0]
         return Prediction(
             label=label,
@@ -114,22 +121,30 @@ class Classifier:
             in_scope=in_scope,
             plausible=plausible,
             reason=reason,
-            regions=photo_regions(scores.class_map, calibration, height=height, width=width, size=self.card.size),
-            treatment=plan(label, plausible) if reason in (None, "ambiguous") else None,
+            regions=photo_regions(scores.class_map, calibration, placement=placement, size=self.card.size),
+            treatment=plan(label, plausible, context) if reason in (None, "ambiguous") else None,
             model_id=self.model_id,
-            width=width,
-            height=height,
+            width=photo.width,
+            height=photo.height,
         )
 
-    def _reason(self, height: int, width: int, in_scope: float, best_probability: float) -> Reason | None:
-        top, bottom, left, right = photo_window(height, width, self.card.size)
-        if min(height, width) < MIN_SIDE or min(bottom - top, right - left) < NARROWEST * self.card.size:
+    def _reason(self, photo: Framed, in_scope: float, best_probability: float) -> Reason | None:
+        calibration = self.card.calibration
+        if _is_small(photo.placement, self.card.size) or not calibration.judgeable(photo.brightness, photo.sharpness):
             return "low_quality"
-        if in_scope < self.card.calibration.scope_threshold:
+        if in_scope < calibration.scope_threshold:
             return "out_of_scope"
-        if best_probability < self.card.calibration.answer_threshold:
+        if best_probability < calibration.answer_threshold:
             return "ambiguous"
         return None
+
+
+def _is_small(placement: Placement, size: int) -> bool:
+    """Return whether too little is left of a photo, without its padding, to judge it."""
+    top, bottom, left, right = placement.window
+    height, width = bottom - top, right - left
+    above, below, before, beyond = photo_window(height, width, size)
+    return min(height, width) < MIN_SIDE or min(below - above, beyond - before) < NARROWEST * size
 
 
 def load(checkpoint: str | os.PathLike[str] = BUNDLED_CHECKPOINT, *, device: str = "cpu") -> Classifier:
@@ -145,13 +160,13 @@ def load(checkpoint: str | os.PathLike[str] = BUNDLED_CHECKPOINT, *, device: str
     return Classifier(open_engine(Path(checkpoint), device=device))
 
 
-def predict(image: Image) -> Prediction:
+def predict(image: Image, *, context: Context | None = None) -> Prediction:
     """Classify one photo with the checkpoint that ships, which is loaded once; see `Classifier.predict`.
 
     Raises:
         ImageReadError: when it is no photo that can be read.
     """
-    return _bundled().predict(image)
+    return _bundled().predict(image, context=context)
 
 
 @cache

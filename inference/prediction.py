@@ -24,7 +24,7 @@ Reason = Literal["out_of_scope", "ambiguous", "low_quality"]
 REASONS: Final[dict[str, str]] = {
     "out_of_scope": "the photo does not seem to show an ice pick, boxcar or rolling scar",
     "ambiguous": "more than one scar type is plausible",
-    "low_quality": "the photo is too small or too narrow to judge",
+    "low_quality": "the photo is too small, too narrow, too dark or too blurred to judge",
 }
 """Every reason for abstaining, with the sentence a user reads."""
 

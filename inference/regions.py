@@ -1,5 +1,7 @@
 """Where each type is seen: from the network's class map to regions of the photo, and to an overlay picture."""
 
+from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
@@ -7,8 +9,9 @@ import cv2
 import numpy as np
 
 from ..datasets.atomic import write_atomically
+from ..datasets.canonical import turned_back
 from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
-from ..datasets.preprocess import photo_window
+from ..datasets.preprocess import Placement, photo_window
 from ..model.calibration import Calibration
 
 COLOURS: Final = {"ice_pick": (213, 94, 0), "boxcar": (0, 114, 178), "rolling": (0, 158, 115)}
@@ -20,36 +23,51 @@ _LEGEND_WIDTH: Final = 320  # below this the text shrinks
 _GREY: Final = (40, 40, 40)
 
 
-def photo_regions(class_map: np.ndarray, calibration: Calibration, *, height: int, width: int, size: int) -> np.ndarray:
-    """Cut the photo out of the class map and turn scores into shares.
+def photo_regions(class_map: np.ndarray, calibration: Calibration, *, placement: Placement, size: int) -> np.ndarray:
+    """Lay the class map over the upright photo and turn scores into shares.
 
     Args:
         class_map: float [3, h, w], scores over the network's square input.
         calibration: whose temperature the scores are divided by.
-        height: of the photo in pixels.
-        width: of the photo in pixels.
+        placement: how the photo came into the square.
         size: side of the network's square input in pixels.
 
     Returns:
-        float32 [3, rows, columns] that covers the photo alone, without the reflected border: at each position the
-        probability of each type judged there; the three sum to 1.
+        float32 [3, rows, columns] over the upright photo, row 0 at its top: at each position the probability of each
+        type judged there; the three sum to 1. Trimmed padding shows nothing: each type gets 1/3 there.
     """
-    top, bottom, left, right = photo_window(height, width, size)
-    ys = _centres(top, bottom, size, class_map.shape[1])
-    xs = _centres(left, right, size, class_map.shape[2])
-    columns, rows = np.meshgrid(xs.astype(np.float32), ys.astype(np.float32))
+    upright = np.stack([turned_back(plane, placement.second) for plane in class_map])
+    top, bottom, left, right = placement.window
+    inside = photo_window(bottom - top, right - left, size)
+    ys, rows_hit = _lookups(placement.height, (top, bottom), inside[:2], size, class_map.shape[1])
+    xs, columns_hit = _lookups(placement.width, (left, right), inside[2:], size, class_map.shape[2])
+    columns, rows = np.meshgrid(xs, ys)
     scores = np.stack(
-        [cv2.remap(plane, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in class_map]
+        [cv2.remap(plane, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in upright]
     )
-    return np.moveaxis(calibration.probabilities(np.moveaxis(scores, 0, -1)), -1, 0).astype(np.float32)
+    scores *= np.outer(rows_hit, columns_hit)  # equal scores, so equal shares, where padding was
+    shares = np.moveaxis(calibration.probabilities(np.moveaxis(scores, 0, -1)), -1, 0)
+    return np.stack([turned_back(plane, placement.first) for plane in shares]).astype(np.float32)
 
 
-def _centres(start: int, stop: int, size: int, cells: int) -> np.ndarray:
-    """Return where the centres of the photo's cells lie, in cells of the class map."""
+def _lookups(
+    length: int, window: tuple[int, int], inside: tuple[int, int], size: int, cells: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the centres of the photo's cells lie in cells of the class map, and whether the window holds them.
+
+    Args:
+        length: of the photo's side in pixels.
+        window: first and last pixel of what padding left over.
+        inside: where that lies in the network's square, in pixels.
+        size: side of the square in pixels.
+        cells: of the class map along this side.
+    """
     cell = size / cells
-    count = max(1, round((stop - start) / cell))
-    pixels = start + (np.arange(count) + 0.5) * (stop - start) / count
-    return pixels / cell - 0.5
+    scale = (inside[1] - inside[0]) / (window[1] - window[0])
+    count = max(1, round(length * scale / cell))
+    centres = (np.arange(count) + 0.5) * length / count
+    squares = inside[0] + (centres - window[0]) * scale
+    return (squares / cell - 0.5).astype(np.float32), (centres >= window[0]) & (centres <= window[1])
 
 
 def overlay(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
@@ -94,3 +112,13 @@ def write_overlay(path: Path, image: np.ndarray, regions: np.ndarray) -> None:
     """Write the overlay of a photo as a PNG without metadata; arguments as for `overlay`."""
     picture = cv2.cvtColor(overlay(image, regions), cv2.COLOR_RGB2BGR)
     write_atomically(path, cv2.imencode(".png", picture)[1].tobytes())
+
+
+def overlay_files(folder: Path, photos: Sequence[Path]) -> list[Path]:
+    """Name an overlay in a folder, which is made, after each photo; a further photo of the same name gets a number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stems: list[str] = []
+    for photo in photos:
+        numbered = (f"{photo.stem}_{number}" for number in count(2))
+        stems.append(next(stem for stem in chain([photo.stem], numbered) if stem not in stems))
+    return [folder / f"{stem}_regions.png" for stem in stems]

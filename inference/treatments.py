@@ -12,9 +12,12 @@ from ..datasets.errors import ScarlensError
 from ..datasets.labels import DISPLAY_NAMES, known_spellings, normalise_label
 from .catalogue import FACT_TOPICS, GENERAL, KINDS, PROCEDURE, Claim, Disagreement, Treatment, catalogue
 from .prediction import NOTICE
+from .safety import ASK_FOR_CAUTIONS, CAUTIONS_HEADING, Advice, Context, SafetyCaution, advise
 
 HABITS: Final = ("prevention", "after_care")
 """The kinds that are no treatment of a scar."""
+
+_JOIN: Final = "\N{NO-BREAK SPACE}"  # stands for a space until the lines are broken
 
 
 class ScarTypeError(ScarlensError, ValueError):
@@ -68,11 +71,13 @@ class TreatmentPlan:
         label: the scar type the plan is for, or None when the classifier did not decide.
         types: the plan of the label first, then of the other plausible types.
         general: what the documents say of acne scars in general; it holds beside every type.
+        context: what was told about the person; its cautions are the literature's, not the documents'.
     """
 
     label: str | None
     types: tuple[TypePlan, ...]
     general: TypePlan
+    context: Context | None = None
 
     @property
     def undecided(self) -> bool:
@@ -84,30 +89,45 @@ class TreatmentPlan:
         """What stands on everything a user sees."""
         return NOTICE
 
+    def cautions(self, treatment: Treatment) -> tuple[SafetyCaution, ...]:
+        """Return the cautions for a treatment that the context calls for, the gravest first."""
+        return advise(self.context).cautions(treatment.id)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the whole plan as plain JSON types."""
+        advice = advise(self.context)
+        types, general = [part.to_dict() for part in self.types], self.general.to_dict()
+        for part in (*types, general):
+            _add_cautions(part["treatments"], advice)
         return {
             "label": self.label,
             "undecided": self.undecided,
-            "types": [part.to_dict() for part in self.types],
-            "general": self.general.to_dict(),
+            "types": types,
+            "general": general,
+            **advice.to_dict(),
             "documents": [asdict(document) for document in catalogue().documents],
             "notice": self.notice,
         }
 
     def to_text(self, width: int = 100) -> str:
-        """Return the plan in short, as plain text of at most `width` columns; `to_dict` has all of it."""
+        """Return the plan in short, as plain text of at most `width` columns; `to_dict` has all of it.
+
+        A treatment's name and the cautions for it are never parted, even if their line grows beyond the width.
+        """
+        advice = advise(self.context)
         lines: list[str] = []
         if self.undecided:
             lines += [*_wrap("Undecided: what the documents say of each plausible type, side by side.", width), ""]
         for part in self.types:
             also = self.label is not None and part.scar_type != self.label
-            lines += _part_lines(part, f"Also plausible: {part.title.lower()}" if also else part.title, width)
-        lines += _part_lines(self.general, self.general.title, width)
-        lines += _habit_lines([*self.types, self.general], width)
+            heading = f"Also plausible: {part.title.lower()}" if also else part.title
+            lines += _part_lines(part, heading, advice, width)
+        lines += _part_lines(self.general, self.general.title, advice, width)
+        lines += _habit_lines([*self.types, self.general], advice, width)
+        lines += _safety_lines(advice, width)
         lines += [
             "Documents",
-            *(f"  {document.number}  {document.file}  {document.kind}" for document in catalogue().documents),
+            *(f"  {found.number}  {found.file}  {advice.marked(found.kind)}" for found in catalogue().documents),
         ]
         lines += ["", *_wrap("* The documents disagree. The figures are theirs; they cite no study for them.", width)]
         lines += _wrap("Causes, risk factors, methods and every claim: scarlens treatments [TYPE]", width)
@@ -115,22 +135,25 @@ class TreatmentPlan:
         return "\n".join(lines)
 
 
-def plan(label: str | None, plausible: Sequence[str]) -> TreatmentPlan:
+def plan(label: str | None, plausible: Sequence[str], context: Context | None = None) -> TreatmentPlan:
     """Return what the documents say about a label, then about the other plausible types.
 
     Args:
         label: the scar type of a prediction, or None when it is undecided.
         plausible: the plausible types, most probable first; the label may be among them.
+        context: what is told about the person, for the cautions that the literature has for it.
 
     Raises:
         ScarTypeError: for a type that is not known, or when there is neither a label nor a plausible type.
+        ContextError: when the context is none.
     """
     if isinstance(plausible, str) or not isinstance(plausible, Iterable):
         raise ScarTypeError(f"plausible must be a list of scar types: {known_spellings()}; got {plausible!r}")
     names = tuple(dict.fromkeys(map(_scar_type, plausible if label is None else (label, *plausible))))
     if not names:
         raise ScarTypeError(f"a plan needs a label or at least one plausible type: {known_spellings()}; got neither")
-    return TreatmentPlan(None if label is None else names[0], tuple(map(_type_plan, names)), general())
+    told = advise(context).context
+    return TreatmentPlan(None if label is None else names[0], tuple(map(_type_plan, names)), general(), told)
 
 
 def general() -> TypePlan:
@@ -147,16 +170,29 @@ def treatments_for(scar_type: str) -> tuple[Treatment, ...]:
     return _type_plan(_scar_type(scar_type)).treatments
 
 
-def everything() -> dict[str, Any]:
-    """Return all documents, facts, treatments and disagreements as plain JSON types."""
-    data = catalogue()
+def everything(context: Context | None = None) -> dict[str, Any]:
+    """Return all documents, facts, treatments and disagreements as plain JSON types, with the cautions for a context.
+
+    Raises:
+        ContextError: when the context is none.
+    """
+    data, advice = catalogue(), advise(context)
+    treatments = [treatment.to_dict() for treatment in data.treatments]
+    _add_cautions(treatments, advice)
     return {
         "notice": NOTICE,
         "documents": [asdict(document) for document in data.documents],
         "facts": [fact.to_dict() for fact in data.facts],
-        "treatments": [treatment.to_dict() for treatment in data.treatments],
+        "treatments": treatments,
         "disagreements": [disagreement.to_dict() for disagreement in data.disagreements],
+        **advice.to_dict(),
     }
+
+
+def _add_cautions(treatments: list[dict[str, Any]], advice: Advice) -> None:
+    """Put into each treatment's JSON the cautions for it."""
+    for treatment in treatments:
+        treatment["cautions"] = [caution.to_dict() for caution in advice.cautions(treatment["id"])]
 
 
 def _scar_type(spelling: str) -> str:
@@ -197,16 +233,16 @@ def _type_plan(scar_type: str | None) -> TypePlan:
 # --- plain text ------------------------------------------------------------------------------------------------------
 
 
-def _part_lines(part: TypePlan, heading: str, width: int) -> list[str]:
+def _part_lines(part: TypePlan, heading: str, advice: Advice, width: int) -> list[str]:
     """Return one type's plan in short: shape, figures and cautions of its treatments, and the graver disagreements."""
     lines = [heading, "-" * len(heading)]
     if shapes := [fact for fact in part.facts if fact.topic == "morphology"]:
         lines.append(f"  {FACT_TOPICS['morphology']}")
         for fact in shapes:
-            lines += _wrap(_sentence(fact, part), width, "    ", "      ")
+            lines += _wrap(_sentence(fact, part, advice), width, "    ", "      ")
     for kind in KINDS:
         if kind not in HABITS:
-            lines += _kind_lines(part, kind, width)
+            lines += _kind_lines(part, kind, advice, width)
     if part.scar_type is not None and not any(claim.figures for found in part.treatments for claim in found.claims):
         lines.append("  No document gives a figure for their treatment.")
     grave = [found for found in part.disagreements if found.nature in ("contradiction", "figures")]
@@ -214,25 +250,26 @@ def _part_lines(part: TypePlan, heading: str, width: int) -> list[str]:
         lines.append("  Where the documents disagree")
     for disagreement in grave:
         sides = " / ".join(side.says + _numbers(side.documents) for side in disagreement.sides)
-        lines += _wrap(f"{disagreement.subject}: {sides}", width, "    ", "      ")
-    if others := [found.subject for found in part.disagreements if found not in grave]:
+        lines += _wrap(advice.marked(f"{disagreement.subject}: {sides}"), width, "    ", "      ")
+    if others := [advice.marked(found.subject) for found in part.disagreements if found not in grave]:
         lines += _wrap(f"Other differences, of emphasis or terms: {'; '.join(others)}", width, "  ", "    ")
     return [*lines, ""]
 
 
-def _kind_lines(part: TypePlan, kind: str, width: int) -> list[str]:
+def _kind_lines(part: TypePlan, kind: str, advice: Advice, width: int) -> list[str]:
     """Return the treatments of one kind: their telling claims, or the name alone of one without any."""
     treatments = [treatment for treatment in part.treatments if treatment.kind == kind]
     lines = [f"  {KINDS[kind]}"] if treatments else []
     named = []
     for treatment in treatments:
+        name = _label(treatment, advice)
         if claims := _telling(treatment):
-            first, *others = (_sentence(claim, part) for claim in claims)
-            lines += _wrap(f"{treatment.name}: {first}", width, "    ", "      ")
+            first, *others = (_sentence(claim, part, advice) for claim in claims)
+            lines += _wrap(f"{name}: {first}", width, "    ", "      ")
             for other in others:
                 lines += _wrap(other, width, "      ", "        ")
         else:
-            named.append(treatment.name + _mark(_direct(treatment), part))
+            named.append(name + _mark(_direct(treatment), part))
     if named:
         also = "also named" if len(named) < len(treatments) else "named"
         lines += _wrap(f"{also}: {'; '.join(named)}", width, "    ", "      ")
@@ -250,7 +287,7 @@ def _direct(treatment: Treatment) -> list[Claim]:
     return [claim for claim in treatment.claims if claim.about != (PROCEDURE,)]
 
 
-def _habit_lines(parts: Iterable[TypePlan], width: int) -> list[str]:
+def _habit_lines(parts: Iterable[TypePlan], advice: Advice, width: int) -> list[str]:
     """Return prevention and after-care in one line each, gathered from all parts of a plan."""
     lines: list[str] = []
     for kind in HABITS:
@@ -258,17 +295,34 @@ def _habit_lines(parts: Iterable[TypePlan], width: int) -> list[str]:
         sources: dict[str, set[str]] = {}
         for treatment in (treatment for part in parts for treatment in part.treatments if treatment.kind == kind):
             figures = ", ".join(str(figure) for claim in treatment.claims for figure in claim.figures)
-            items[treatment.id] = f"{treatment.name} ({figures})" if figures else treatment.name
+            name = _label(treatment, advice)
+            items[treatment.id] = f"{name} ({figures})" if figures else name
             sources.setdefault(treatment.id, set()).update(claim.document for claim in _direct(treatment))
         text = "; ".join(item + _numbers(sources[name]) for name, item in items.items())
         lines += _wrap(f"{KINDS[kind]}: {text}", width, "", "  ")
     return [*lines, ""]
 
 
-def _sentence(claim: Claim, part: TypePlan) -> str:
+def _safety_lines(advice: Advice, width: int) -> list[str]:
+    """Return the cautions for what was told, or, when nothing was, how to ask for them."""
+    if advice.context is None:
+        return [*_wrap(ASK_FOR_CAUTIONS, width, "", "  "), ""]
+    lines = [CAUTIONS_HEADING]
+    for sentence in advice.sentences():
+        lines += _wrap(sentence, width, "  ", "    ")
+    return [*lines, ""]
+
+
+def _label(treatment: Treatment, advice: Advice) -> str:
+    """Return a treatment's name and the cautions for it as one word, which `_wrap` never breaks."""
+    label = advice.label(treatment.id, treatment.name)
+    return label if label == treatment.name else label.replace(" ", _JOIN)
+
+
+def _sentence(claim: Claim, part: TypePlan, advice: Advice) -> str:
     """Return a claim with what kind of claim it is, where that matters, and its document."""
     lead = {"caution": "caution: ", "ideal_for": "for: "}.get(claim.topic, "")
-    return lead + claim.text + _mark([claim], part)
+    return lead + advice.marked(claim.text) + _mark([claim], part)
 
 
 def _mark(claims: Sequence[Claim], part: TypePlan) -> str:
@@ -285,7 +339,8 @@ def _numbers(files: Iterable[str]) -> str:
 
 
 def _wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
-    """Break a text into lines that never cut a file name."""
-    return textwrap.wrap(
+    """Break a text into lines that never cut a file name, nor a label."""
+    lines = textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
     )
+    return [line.replace(_JOIN, " ") for line in lines]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scarlens.datasets.augment import Augmentation
+from scarlens.datasets.augment import Augmentation, with_marks
 from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto, PhotoSetError
 from scarlens.datasets.rendering import render_photo
@@ -107,6 +107,17 @@ def test_a_view_still_shows_the_photo(augment: Augmentation) -> None:
     for seed in range(20):
         grey = augment(image, seed=seed).mean(axis=2)
         assert np.percentile(grey, 90) - np.percentile(grey, 10) > 50
+
+
+def test_marks_are_pasted_on_some_views_of_every_photo(image: np.ndarray) -> None:
+    views = [with_marks(image, np.random.default_rng(seed)) for seed in range(60)]
+    bordered = sum(view.shape != image.shape for view in views)
+    untouched = sum(np.array_equal(view, image) for view in views)
+    assert 3 < bordered < 25
+    assert 10 < untouched < 40
+    white = sum(view.shape == image.shape and (view == 255).all(axis=2).mean() > 0.01 for view in views)
+    black = sum(view.shape == image.shape and (view == 0).all(axis=2).mean() > 0.01 for view in views)
+    assert white > 2 and black > 2
 
 
 # Plans

@@ -4,9 +4,19 @@ import dataclasses
 
 import numpy as np
 import pytest
+from crepes import ConformalClassifier
 
 from scarlens.datasets.labels import SCAR_TYPES
-from scarlens.model.calibration import COVERAGE, FALSE_REFUSALS, Calibration, fit_calibration, sigmoid, softmax
+from scarlens.model.calibration import (
+    COVERAGE,
+    FALSE_REFUSALS,
+    MAX_QUALITY_REFUSALS,
+    Calibration,
+    fit_calibration,
+    least_judgeable,
+    sigmoid,
+    softmax,
+)
 
 
 def drawn(
@@ -175,6 +185,38 @@ def test_with_too_few_photos_of_a_type_it_is_always_plausible(count: int, everyt
     assert min(thresholds[:2]) > 0.0
 
 
+def test_thresholds_are_those_of_a_library_for_conformal_prediction() -> None:
+    # 89 photos a type: (89 + 1) * 0.9 is a whole number, so that nothing is interpolated.
+    logits, types = drawn(3000, seed=11)
+    chosen = np.concatenate([np.flatnonzero(types == index)[:89] for index in range(3)])
+    others = np.setdiff1d(np.arange(3000), chosen)
+    calibration = fitted(logits[chosen], types[chosen])
+    scores = 1.0 - calibration.probabilities(logits)
+    reference = ConformalClassifier()
+    reference.fit(scores[chosen, types[chosen]], bins=types[chosen])
+    almost = COVERAGE - 1e-9  # the library keeps a p-value of exactly 0.1, the definition asks for more than 0.1
+    for index in range(3):
+        bins = np.full(len(others), index)
+        expected = np.asarray(
+            reference.predict_set(scores[others][:, [index]], bins=bins, confidence=almost, smoothing=False)
+        )
+        found = 1.0 - scores[others, index] >= calibration.plausible_thresholds[index]
+        assert np.array_equal(found, expected[:, 0].astype(bool))
+
+
+@pytest.mark.parametrize("photos", [20, 28, 35, 60])
+def test_coverage_is_neither_below_nor_far_above_its_aim_with_few_photos(photos: int) -> None:
+    held: list[float] = []
+    for seed in range(150):
+        logits, types = drawn(1500, seed=2000 + seed)
+        chosen = np.concatenate([np.flatnonzero(types == index)[:photos] for index in range(3)])
+        others = np.setdiff1d(np.arange(1500), chosen)
+        calibration = fitted(logits[chosen], types[chosen])
+        true = calibration.probabilities(logits[others])[np.arange(len(others)), types[others]]
+        held.append(float((true >= np.array(calibration.plausible_thresholds)[types[others]]).mean()))
+    assert np.mean(held) == pytest.approx(COVERAGE, abs=0.012)
+
+
 def test_plausible_sets_are_never_empty_and_ordered() -> None:
     strict = Calibration(plausible_thresholds=(0.99, 0.99, 0.99))
     loose = Calibration()
@@ -194,6 +236,44 @@ def test_each_type_has_its_own_threshold() -> None:
     assert calibration.plausible(np.array([0.05, 0.86, 0.09])) == ("boxcar",)
 
 
+# Quality
+
+
+def spoilt(*, worst: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return sharpness, right and unchanged of 200 photos and four ever poorer copies of each."""
+    random = np.random.default_rng(3)
+    sharpness = np.concatenate([random.normal(centre, 0.3, 200) for centre in (5, 4, 3, 2, 1)])
+    share = np.interp(sharpness, [1, 5], [worst, 0.9])
+    return sharpness, random.random(1000) < share, np.arange(1000) < 200
+
+
+def test_a_photo_is_too_poor_where_answers_are_wrong_more_often_than_right() -> None:
+    sharpness, right, unchanged = spoilt(worst=0.1)
+    threshold = least_judgeable(sharpness, right, unchanged)
+    assert 2.3 < threshold < 3.7  # half the answers are right at 3
+    assert (sharpness[unchanged] < threshold).mean() <= MAX_QUALITY_REFUSALS
+
+
+def test_nothing_is_too_poor_where_answers_stay_right() -> None:
+    sharpness, right, unchanged = spoilt(worst=0.75)
+    assert least_judgeable(sharpness, right, unchanged) < sharpness.min() + 0.1
+    assert least_judgeable(sharpness, np.ones_like(right), unchanged) == 0.0
+    assert least_judgeable(sharpness, sharpness < 3, unchanged) == 0.0  # better when blurred: blur is not to blame
+
+
+def test_few_photos_are_refused_for_quality_whatever_the_answers() -> None:
+    sharpness, right, unchanged = spoilt(worst=0.1)
+    threshold = least_judgeable(sharpness, np.zeros_like(right), unchanged)
+    assert 0.0 < (sharpness[unchanged] < threshold).mean() <= MAX_QUALITY_REFUSALS
+
+
+def test_judgeable_needs_both_light_and_sharpness() -> None:
+    calibration = Calibration(min_brightness=30.0, min_sharpness=0.1)
+    found = calibration.judgeable(np.array([29.0, 30.0, 99.0]), np.array([0.5, 0.1, 0.09]))
+    assert found.tolist() == [False, True, False]
+    assert bool(Calibration().judgeable(0.0, 0.0))
+
+
 # The record
 
 
@@ -207,6 +287,7 @@ def test_each_type_has_its_own_threshold() -> None:
         ({"scope_offset": float("inf")}, "finite"),
         ({"scope_threshold": float("nan")}, "finite"),
         ({"answer_threshold": float("-inf")}, "finite"),
+        ({"min_sharpness": float("nan")}, "finite"),
         ({"plausible_thresholds": (0.1, 0.2)}, "expected 3 plausible_thresholds, got 2"),
         ({"plausible_thresholds": (0.1, 0.2, float("nan"))}, "finite"),
     ],

@@ -31,7 +31,8 @@ def test_prediction_does_not_load_torch() -> None:
 
 
 def test_door_lists_a_handful_of_names() -> None:
-    names = {"load", "predict", "predict_folder", "BatchSummary", "Classifier", "Prediction", "TreatmentPlan"}
+    classes = {"BatchSummary", "Classifier", "Context", "Prediction", "TreatmentPlan"}
+    names = {"load", "predict", "predict_folder", *classes}
     assert set(dir(scarlens)) == names
     assert all(getattr(scarlens, name).__name__ == name for name in names)
     with pytest.raises(AttributeError, match="has no attribute 'train'"):

@@ -9,6 +9,7 @@ from scarlens.datasets.preprocess import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     fit_square,
+    frame,
     normalise,
     photo_window,
     preprocess,
@@ -143,7 +144,7 @@ def test_normalise_uses_the_whole_range() -> None:
     assert (np.diff(plane.ravel()) > 0).all()
 
 
-def test_preprocess_is_fit_and_normalise() -> None:
+def test_preprocess_is_frame_and_normalise() -> None:
     image = noise(70, 110)
-    expected = normalise(fit_square(image, 64), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    expected = normalise(frame(image, 64).square, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     assert np.array_equal(preprocess(image, size=64, mean=IMAGENET_MEAN, std=IMAGENET_STD), expected)

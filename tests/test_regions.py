@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scarlens.datasets.canonical import ORIENTATIONS, turned
 from scarlens.datasets.labels import SCAR_TYPES
-from scarlens.datasets.preprocess import photo_window
+from scarlens.datasets.preprocess import Placement, photo_window
 from scarlens.inference.regions import COLOURS, overlay, photo_regions, write_overlay
 from scarlens.model.calibration import Calibration
 
@@ -17,7 +18,8 @@ PLAIN = Calibration()
 
 
 def regions_of(class_map: np.ndarray, height: int, width: int, calibration: Calibration = PLAIN) -> np.ndarray:
-    return photo_regions(class_map.astype(np.float32), calibration, height=height, width=width, size=SIZE)
+    placement = Placement(0, height, width, (0, height, 0, width), 0)
+    return photo_regions(class_map.astype(np.float32), calibration, placement=placement, size=SIZE)
 
 
 def random_map(cells: int) -> np.ndarray:
@@ -86,6 +88,26 @@ def test_the_temperature_softens_regions() -> None:
     sharp, soft = regions_of(class_map, 96, 96), regions_of(class_map, 96, 96, Calibration(temperature=4.0))
     assert np.array_equal(sharp.argmax(axis=0), soft.argmax(axis=0))
     assert (soft.max(axis=0) < sharp.max(axis=0)).all()
+
+
+@pytest.mark.parametrize("first", ORIENTATIONS)
+@pytest.mark.parametrize("second", ORIENTATIONS)
+def test_regions_lie_upright_however_the_network_saw_the_photo(first: int, second: int) -> None:
+    upright = random_map(6)
+    seen = np.stack([turned(turned(plane, first), second) for plane in upright])
+    placement = Placement(first, 300, 300, (0, 300, 0, 300), second)
+    regions = photo_regions(seen.astype(np.float32), PLAIN, placement=placement, size=SIZE)
+    assert np.allclose(regions, regions_of(upright, 300, 300), atol=1e-5)
+
+
+def test_trimmed_padding_shows_no_type() -> None:
+    class_map = np.zeros((3, 6, 6), dtype=np.float32)
+    class_map[0] = 9.0
+    placement = Placement(0, 200, 100, (100, 200, 0, 100), 0)  # the upper half is padding
+    regions = photo_regions(class_map, PLAIN, placement=placement, size=SIZE)
+    assert regions.shape == (3, 12, 6)
+    assert np.allclose(regions[:, :6], 1 / 3, atol=1e-6)
+    assert regions[0, 6:].min() > 0.99
 
 
 # Overlays

@@ -1,0 +1,190 @@
+"""What gives a label away without showing a scar, taken out of a photo: padding, pasted boxes, light, orientation.
+
+Every step here depends on the photo alone, so that training, evaluation and prediction see the same picture.
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+ORIENTATIONS: Final = range(8)
+"""The eight ways to turn and mirror a square, as numbers for `turned`."""
+
+BRIGHTNESS: Final = 120.0
+"""Mean luma, 0 to 255, that `with_even_light` aims at: about that of the web photos this project was built on."""
+
+_LONGEST: Final = 512  # pixels: flat areas are looked for in a copy that is no larger
+_PADDING_SPREAD: Final = 3  # levels of 255: JPEG keeps flat padding within it
+_PADDING_STEP: Final = 1  # levels of 255 from pixel to pixel: dark skin is even, but less so
+_PADDING_SHARE: Final = 0.8  # of a row: letters stand on padding too
+_PADDING_MARGIN: Final = 6  # pixels: JPEG blends padding and photo in blocks of 8
+_LEAST_LEFT: Final = 0.2  # of a side: what is flat all over has no padding
+_FLAT_SPREAD: Final = 3  # levels of 255 over 5 x 5 pixels: skin through a camera is never that even
+_LEAST_BOX: Final = 0.004  # of the photo's area
+_BOX_MARGIN: Final = 10  # pixels: JPEG rings around a box
+_GAINS: Final = (0.5, 2.5)  # beyond, noise or clipped light is all there is
+
+
+def turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn an array [H, W, ...] by quarters and mirror it: 0 leaves it alone, 0 to 3 turn it, 4 to 7 mirror it too."""
+    quarters = np.rot90(array, orientation % 4)
+    return np.swapaxes(quarters, 0, 1) if orientation >= 4 else quarters
+
+
+def turned_back(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo `turned`."""
+    straight = np.swapaxes(array, 0, 1) if orientation >= 4 else array
+    return np.rot90(straight, -(orientation % 4))
+
+
+def canonical_orientation(image: np.ndarray) -> int:
+    """Return the orientation in which the light falls from the top left, and more from the top than from the left.
+
+    Light decides how relief looks, and skin has no upright side: seen with the light from one side, a photo and its
+    seven other orientations are the same picture, and get the same answer to the last bit ("canonicalisation", Kaba
+    et al., ICML 2023). Where the light comes from is the first moment of the luma, without its darkest and brightest
+    tenths: hair, boxes and highlights are no light on skin. All numbers are whole: no order of adding changes them.
+
+    Args:
+        image: RGB uint8 [H, W, 3].
+    """
+    luma = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    luma = np.clip(luma, *_tenths(luma))
+    height, width = luma.shape
+    # Times the other side's length, so that the two compare on any shape.
+    top = width * -_moment(cv2.reduce(luma, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S))
+    left = height * -_moment(cv2.reduce(luma, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S))
+    quarters = np.array([[top + left, top - left], [left - top, -top - left]], dtype=object)
+
+    def light(orientation: int) -> tuple[int, int]:
+        (first, beside), _ = turned(quarters, orientation)
+        return first, beside
+
+    return max(ORIENTATIONS, key=light)
+
+
+def _tenths(luma: np.ndarray) -> tuple[int, int]:
+    """Return the levels below and above which a tenth of the pixels lie."""
+    below = np.cumsum(np.bincount(luma.ravel(), minlength=256))
+    return int(np.searchsorted(below, luma.size / 10)), int(np.searchsorted(below, luma.size * 9 / 10))
+
+
+def _moment(sums: np.ndarray) -> int:
+    """Return the first moment of sums along a side about its middle, times two."""
+    return int((sums.ravel().astype(np.int64) * (2 * np.arange(sums.size) - (sums.size - 1))).sum())
+
+
+def content_window(image: np.ndarray) -> tuple[int, int, int, int]:
+    """Find the photo within flat padding of any colour, also where letters stand on the padding.
+
+    Args:
+        image: uint8 [H, W, 3], any colour order.
+
+    Returns:
+        top, bottom, left, right in pixels; the whole image where there is no padding, or nothing else.
+    """
+    step = _step(image)
+    small = image[::step, ::step]
+    height, width = image.shape[:2]
+    top, bottom = _padding(small), _padding(small[::-1])
+    left, right = _padding(small.swapaxes(0, 1)), _padding(small.swapaxes(0, 1)[::-1])
+    rows, columns = small.shape[0] - top - bottom, small.shape[1] - left - right
+    if rows < _LEAST_LEFT * small.shape[0] or columns < _LEAST_LEFT * small.shape[1]:
+        return 0, height, 0, width
+    before, below, beside, beyond = (
+        step * (flat + _PADDING_MARGIN) if flat else 0 for flat in (top, bottom, left, right)
+    )
+    if before + below >= height or beside + beyond >= width:
+        return 0, height, 0, width
+    return before, height - below, beside, width - beyond
+
+
+def flat_areas(image: np.ndarray) -> np.ndarray:
+    """Find areas of one flat colour, such as boxes pasted over eyes and cut-out backgrounds.
+
+    Args:
+        image: uint8 [H, W, 3], any colour order.
+
+    Returns:
+        uint8 [h, w], 1 where flat, over a copy of the image with sides of at most 512 pixels.
+    """
+    step = _step(image)
+    small = np.ascontiguousarray(image[::step, ::step])
+    square = np.ones((5, 5), dtype=np.uint8)
+    red, green, blue = cv2.split(cv2.subtract(cv2.dilate(small, square), cv2.erode(small, square)))
+    flat = (cv2.max(cv2.max(red, green), blue) <= _FLAT_SPREAD).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(flat, connectivity=4)
+    large = stats[:, cv2.CC_STAT_AREA] >= _LEAST_BOX * flat.size
+    large[0] = False  # the background of the labelling: whatever is not flat
+    margin = np.ones((2 * _BOX_MARGIN + 1,) * 2, dtype=np.uint8)
+    return cv2.dilate(large[labels.astype(np.intp)].astype(np.uint8), margin) if count > 1 else np.zeros_like(flat)
+
+
+def filled(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Fill masked pixels smoothly from what surrounds them, by averages over ever larger areas ("pull-push").
+
+    Gortler et al., "The lumigraph", SIGGRAPH 1996. An image that is masked all over is left alone.
+
+    Args:
+        image: uint8 [H, W, 3], any colour order.
+        mask: uint8 [H, W], 1 where to fill.
+    """
+    if not mask.any() or mask.all():
+        return image
+    known = 1.0 - mask.astype(np.float32)
+    smooth = _pulled(image.astype(np.float32) * known[..., None], known)
+    return np.where(mask[..., None] > 0, np.rint(smooth), image).astype(np.uint8)
+
+
+def _pulled(weighted: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Average float32 [H, W, 3], already multiplied by its weights [H, W], where those fall short of 1."""
+    height, width = weight.shape
+    if max(height, width) == 1:
+        return weighted / np.maximum(weight, 1e-6)[..., None]
+    half = ((width + 1) // 2, (height + 1) // 2)
+    below = _pulled(
+        cv2.resize(weighted, half, interpolation=cv2.INTER_AREA).reshape(half[1], half[0], 3),
+        cv2.resize(weight, half, interpolation=cv2.INTER_AREA),
+    )
+    coarse = cv2.resize(below, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, 3)
+    return weighted + (1.0 - weight)[..., None] * coarse
+
+
+def with_even_light(image: np.ndarray) -> np.ndarray:
+    """Scale the values of an RGB uint8 [H, W, 3] photo so that its mean luma comes to `BRIGHTNESS`."""
+    gain = float(np.clip(BRIGHTNESS / max(mean_luma(image), 1.0), *_GAINS))
+    return cv2.convertScaleAbs(image, alpha=gain)
+
+
+def mean_luma(image: np.ndarray) -> float:
+    """Return the mean luma (ITU-R BT.601) of an RGB uint8 [H, W, 3] photo, 0 to 255."""
+    return float(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0])
+
+
+def sharpness(image: np.ndarray) -> float:
+    """Return how much of the contrast of an RGB uint8 [H, W, 3] photo is fine detail; blur lowers it, light does not.
+
+    The standard deviation of the Laplacian of the luma over that of the luma itself; 0 for a flat photo. The variance
+    of the Laplacian is a usual measure of focus (Pech-Pacheco et al., ICPR 2000); the division takes contrast out.
+    """
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    contrast = float(luma.std())
+    return float(cv2.Laplacian(luma, cv2.CV_32F).std()) / contrast if contrast > 1e-3 else 0.0
+
+
+def _step(image: np.ndarray) -> int:
+    """Return how many pixels to step over; picking pixels keeps flat areas flat, where averaging flattens skin too."""
+    return -(-max(image.shape[:2]) // _LONGEST)
+
+
+def _padding(rows: np.ndarray) -> int:
+    """Count the rows of uint8 [H, W, 3], from the first on, that are flat and of the first one's colour."""
+    colour = np.median(rows[0], axis=0)
+    for number, row in enumerate(rows):
+        row = row.astype(np.int16)
+        coloured = np.abs(row - colour).max(axis=1) <= _PADDING_SPREAD
+        even = np.abs(np.diff(row, axis=0, append=row[-1:])).max(axis=1) <= _PADDING_STEP
+        if (coloured & even).mean() < _PADDING_SHARE:
+            return number
+    return len(rows)
