@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from itertools import chain, count
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from scarlens.datasets.photos import LabelledPhoto
     from scarlens.inference.classifier import Classifier
+    from scarlens.inference.safety import Context
 
 SOME_ERRORS: Final = 3
 """Exit status when the work is done but some files could not be read."""
@@ -50,6 +51,14 @@ OutOfScope = Annotated[
 Extra = Annotated[
     list[Path], typer.Option(help="As --data, but only trained on and never measured with, such as rendered photos.")
 ]
+
+Copies = Annotated[
+    Literal["refuse", "merge", "allow"],
+    typer.Option(
+        help="Photos of different subjects that show one picture: refuse a split that parts them, merge the subjects, "
+        "or allow figures that are too good.",
+    ),
+]
 Out = Annotated[Path, typer.Option(help="The run's folder, which is made.")]
 Config = Annotated[Path | None, typer.Option(help="YAML file with settings; every run folder holds one.")]
 Setting = Annotated[
@@ -59,6 +68,16 @@ Setting = Annotated[
 Device = Annotated[str, typer.Option(help='"cpu", "cuda" or another torch device.')]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+_PERSON: Final = "The person, for cautions beside the treatments"
+SkinType = Annotated[
+    str | None, typer.Option(metavar="1..6|I..VI", help="Fitzpatrick skin type.", rich_help_panel=_PERSON)
+]
+Pregnant = Annotated[bool | None, typer.Option("--pregnant/--not-pregnant", rich_help_panel=_PERSON)]
+IsotretinoinMonths = Annotated[
+    float | None, typer.Option(help="Months since the last dose of isotretinoin; 0: now.", rich_help_panel=_PERSON)
+]
+ActiveAcne = Annotated[bool | None, typer.Option("--active-acne/--no-active-acne", rich_help_panel=_PERSON)]
+KeloidHistory = Annotated[bool | None, typer.Option("--keloid-history/--no-keloid-history", rich_help_panel=_PERSON)]
 
 
 def main(command: str | None = None) -> None:
@@ -77,13 +96,21 @@ def predict(
     as_json: AsJson = False,
     overlay: Annotated[Path | None, typer.Option(help="Folder for pictures of where each type is seen.")] = None,
     checkpoint: Checkpoint = None,
+    skin_type: SkinType = None,
+    pregnant: Pregnant = None,
+    isotretinoin_months: IsotretinoinMonths = None,
+    active_acne: ActiveAcne = None,
+    keloid_history: KeloidHistory = None,
 ) -> None:
     """Classify photos: the plausible types, where they are seen, and what the documents say about treating them."""
+    context = _context(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
+    from scarlens.inference.regions import overlay_files
+
     classifier = _classifier(checkpoint)
     failed = False
-    for photo, picture in zip(photos, _overlay_files(overlay, photos), strict=True):
+    for photo, picture in zip(photos, overlay_files(overlay, photos) if overlay else repeat(None)):  # noqa: B905
         try:
-            _predict_one(classifier, photo, as_json=as_json, picture=picture)
+            _predict_one(classifier, photo, context, as_json=as_json, picture=picture)
         except (ScarlensError, OSError) as error:
             failed = True
             _say(f"scarlens: {error}")
@@ -93,12 +120,14 @@ def predict(
         raise typer.Exit(SOME_ERRORS)
 
 
-def _predict_one(classifier: Classifier, photo: Path, *, as_json: bool, picture: Path | None) -> None:
+def _predict_one(
+    classifier: Classifier, photo: Path, context: Context | None, *, as_json: bool, picture: Path | None
+) -> None:
     from scarlens.datasets.reader import read_image
     from scarlens.inference.regions import write_overlay
 
     image = read_image(photo)
-    prediction = classifier.predict(image)
+    prediction = classifier.predict(image, context=context)
     if as_json:
         print(json.dumps({"path": str(photo), **prediction.to_dict()}))
     else:
@@ -106,18 +135,6 @@ def _predict_one(classifier: Classifier, photo: Path, *, as_json: bool, picture:
     if picture is not None:
         write_overlay(picture, image, prediction.regions)
         _say(f"overlay: {picture}")
-
-
-def _overlay_files(folder: Path | None, photos: list[Path]) -> list[Path | None]:
-    """Name an overlay after each photo; a further photo of the same name gets a number."""
-    if folder is None:
-        return [None] * len(photos)
-    folder.mkdir(parents=True, exist_ok=True)
-    stems: list[str] = []
-    for photo in photos:
-        numbered = (f"{photo.stem}_{number}" for number in count(2))
-        stems.append(next(stem for stem in chain([photo.stem], numbered) if stem not in stems))
-    return [folder / f"{stem}_regions.png" for stem in stems]
 
 
 @app.command()
@@ -153,19 +170,22 @@ def train(
     calibrate_on: Annotated[
         Path | None, typer.Option(help="predictions.csv of a cross-validation with the same settings.")
     ] = None,
+    copies: Copies = "refuse",
     device: Device = "cpu",
     resume: Resume = False,
 ) -> None:
     """Train a checkpoint on labelled photos."""
     resolved = _config(config, settings, out if resume else None)
-    photos = _labelled_photos(data, out_of_scope, extra)
+    photos = _labelled_photos(data, out_of_scope, extra, copies)
 
     # Here, not above: torch takes seconds to load, and a mistake in the data should show at once.
-    from scarlens.training.crossvalidate import read_held_out
+    from scarlens.training.calibrate import read_held_out
     from scarlens.training.train import train as train_checkpoint
 
     held_out = read_held_out(calibrate_on, resolved) if calibrate_on else None
-    checkpoint = train_checkpoint(photos, resolved, out, device=device, resume=resume, held_out=held_out)
+    checkpoint = train_checkpoint(
+        photos, resolved, out, device=device, resume=resume, held_out=held_out, allow_parted=copies == "allow"
+    )
     _say(f"checkpoint: {checkpoint}")
 
 
@@ -179,13 +199,14 @@ def crossvalidate(
     settings: Setting = [],  # noqa: B006
     folds: Annotated[int, typer.Option(min=2, help="Folds that never part a subject.")] = 5,
     repeats: Annotated[int, typer.Option(min=1, help="How often to deal the photos anew.")] = 1,
+    copies: Copies = "refuse",
     device: Device = "cpu",
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure honestly: train and test on folds that never part a subject."""
     resolved = _config(config, settings, out if resume else None)
-    photos = _labelled_photos(data, out_of_scope, extra)
+    photos = _labelled_photos(data, out_of_scope, extra, copies)
 
     from scarlens.training.crossvalidate import crossvalidate as cross_validate
 
@@ -197,6 +218,7 @@ def crossvalidate(
         repeats=repeats,
         device=device,
         resume=resume,
+        allow_parted=copies == "allow",
         report=_say,
     )
     _print_figures(figures, as_json=as_json)
@@ -214,13 +236,44 @@ def evaluate(
     """Measure a checkpoint on labelled photos of people it was not trained on."""
     from scarlens.training.evaluate import evaluate as evaluate_checkpoint
 
-    photos = _labelled_photos(data, out_of_scope, [])
+    photos = _labelled_photos(data, out_of_scope, [], copies="allow")
     with _bar("scored") as move:
         done = iter(range(1, len(photos) + 1))
         figures = evaluate_checkpoint(
             checkpoint, photos, out, device=device, advance=lambda: move(next(done), len(photos))
         )
+    _say(f"report: {out / 'report.html'}")
     _print_figures(figures, as_json=as_json)
+
+
+@app.command()
+def audit(
+    data: Annotated[list[Path], typer.Argument(help="Folders with one sub-folder per class, or CSV manifests.")],
+    out: Annotated[Path, typer.Option(help="Folder for audit.html, with thumbnails, and audit.json; it is made.")],
+    out_of_scope: OutOfScope = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Find what would spoil a training: copies, contradictory labels, shortcuts. Status 3 where it should not start."""
+    from scarlens.datasets.atomic import write_atomically
+    from scarlens.datasets.audit import audit as audit_photos
+    from scarlens.datasets.audit_page import audit_page
+    from scarlens.datasets.photos import load_photos
+
+    photos = load_photos(data, out_of_scope=out_of_scope)
+    with _bar("read and compared") as move:
+        done = iter(range(1, 2 * len(photos) + 1))
+        found = audit_photos(photos, advance=lambda: move(next(done), 2 * len(photos)))
+    out.mkdir(parents=True, exist_ok=True)
+    content = json.dumps(found.to_dict(), indent=2)
+    write_atomically(out / "audit.json", content.encode())
+    write_atomically(out / "audit.html", audit_page(found, notice=NOTICE).encode())
+    if as_json:
+        print(content)
+    else:
+        output.print("\n".join(found.summary_lines()), markup=False)
+    _say(f"report: {out / 'audit.html'}")
+    if found.verdict:
+        raise typer.Exit(SOME_ERRORS)
 
 
 @app.command()
@@ -252,16 +305,38 @@ def export(
 def treatments(
     scar_type: Annotated[str | None, typer.Argument(metavar="[TYPE]", help="ice pick, boxcar or rolling.")] = None,
     as_json: AsJson = False,
+    skin_type: SkinType = None,
+    pregnant: Pregnant = None,
+    isotretinoin_months: IsotretinoinMonths = None,
+    active_acne: ActiveAcne = None,
+    keloid_history: KeloidHistory = None,
 ) -> None:
     """Print what the five documents say about treating each type, every claim with its document."""
     from scarlens.inference.treatment_tables import print_tables
     from scarlens.inference.treatments import everything, plan
 
+    context = _context(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
     if as_json:
-        content = plan(scar_type, ()).to_dict() if scar_type else everything()
+        content = plan(scar_type, (), context).to_dict() if scar_type else everything(context)
         print(json.dumps(content, indent=2))
     else:
-        print_tables(Console(highlight=False), scar_type)
+        print_tables(Console(highlight=False), scar_type, context)
+
+
+def _context(
+    skin_type: str | None, pregnant: bool | None, months: float | None, acne: bool | None, keloids: bool | None
+) -> Context | None:
+    """Return what was told about the person, or None when nothing was."""
+    from scarlens.inference.safety import Context, read_skin_type
+
+    context = Context(
+        skin_type=None if skin_type is None else read_skin_type(skin_type),
+        pregnant=pregnant,
+        isotretinoin_months=months,
+        active_acne=acne,
+        keloid_history=keloids,
+    )
+    return None if context == Context() else context
 
 
 def _say(text: str) -> None:
@@ -276,34 +351,27 @@ def _classifier(checkpoint: Path | None) -> Classifier:
 
 
 def _config(file: Path | None, settings: Iterable[str], resumed: Path | None) -> Any:
-    import yaml
-
-    from scarlens.training.config import ConfigError, TrainConfig
+    from scarlens.training.config import TrainConfig
 
     if file is None and resumed is not None and (resumed / "config.yaml").is_file():
         file = resumed / "config.yaml"
     config = TrainConfig.from_yaml(file) if file else TrainConfig()
-    changes = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise ConfigError(f'expected --set NAME=VALUE, found "{setting}"')
-        changes[name] = yaml.safe_load(value)
-    return config.with_settings(**changes)
+    return config.with_texts(settings)
 
 
-def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path]) -> list[LabelledPhoto]:
+def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path], copies: str) -> list[LabelledPhoto]:
     """Load and check photos; name each bad file now, before any work is done with the others."""
     from scarlens.datasets.photos import load_photos, readable_photos
 
     photos = load_photos(data, out_of_scope=out_of_scope, extra=extra)
-    with _bar("checked") as move:
-        done = iter(range(1, len(photos) + 1))
-        good, errors = readable_photos(photos, advance=lambda: move(next(done), len(photos)))
+    with _bar("read and compared") as move:
+        done = iter(range(1, 2 * len(photos) + 1))
+        advance = lambda: move(next(done), 2 * len(photos))  # noqa: E731
+        good, errors = readable_photos(photos, merge=copies == "merge", advance=advance)
     for error in errors:
         _say(f"left out: {error}")
     unnamed = sum(photo.subject is None for photo in photos)
-    stand_in = f"; {unnamed} came without a subject, near-duplicates stand in for it" if unnamed else ""
+    stand_in = f"; {unnamed} came without a subject, copies of a picture stand in for it" if unnamed else ""
     _say(f"{len(good)} photos of {len({photo.subject for photo in good})} subjects{stand_in}")
     return good
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .audit import near_duplicate_groups, perceptual_hashes
 from .errors import ScarlensError
 from .labels import OUT_OF_SCOPE, SCAR_TYPES, known_spellings, normalise_label
-from .reader import ImageReadError, read_image
+from .look_alikes import Fingerprint, find_look_alikes, fingerprint, linked_groups
+from .reader import ImageReadError, read_bytes, read_image
 
 
 class PhotoSetError(ScarlensError, ValueError):
@@ -30,6 +30,7 @@ class LabelledPhoto:
         kind: the label as a user groups it: the scar type, or the name of the out-of-scope folder, such as "keloid".
         subject: whose skin it shows; photos of one subject never stand on both sides of a split. None when not known.
         extra: whether it is only learned from and never measured with, as a rendered photo is.
+        copies: number of the group of photos that show the same picture; None when they were not compared.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class LabelledPhoto:
     kind: str
     subject: str | None = None
     extra: bool = False
+    copies: int | None = None
 
     @property
     def type_index(self) -> int:
@@ -148,39 +150,49 @@ def _is_hidden(path: Path) -> bool:
 
 
 def readable_photos(
-    photos: Sequence[LabelledPhoto], *, advance: Callable[[], None] = lambda: None
+    photos: Sequence[LabelledPhoto], *, merge: bool = False, advance: Callable[[], None] = lambda: None
 ) -> tuple[list[LabelledPhoto], list[ImageReadError]]:
     """Read every photo once, so that a bad file is known before the first epoch and not in the middle of one.
 
-    Photos without a subject get one, that of a near-duplicate or else the number of their near-duplicate group;
-    subjects that share a near-duplicate become one. No copy that the hash finds is parted from its original.
+    Photos that show the same picture (`look_alikes`) get the number of their group. One without a subject gets that of
+    its group: a name that stands in it, or else one made up. Where a group has several subjects, that is for the user
+    to mend, for `splits.refuse_parted` to refuse, or to merge.
 
     Args:
         photos: the photos to check.
-        advance: called after each photo, for a progress bar.
+        merge: whether to make one subject of subjects that share a picture.
+        advance: called twice a photo, for a progress bar: when it is read and when it is compared.
 
     Returns:
-        The photos that can be read, each with a subject, and the errors of the others.
+        The photos that can be read, each with a subject and its group, and the errors of the others.
 
     Raises:
         PhotoSetError: when no photo of the three types is left.
     """
     good: list[LabelledPhoto] = []
-    hashes: list[np.ndarray] = []
+    prints: list[Fingerprint] = []
     errors: list[ImageReadError] = []
     for photo in photos:
         try:
-            image = read_image(photo.path)
+            data = read_bytes(photo.path)
+            image = read_image(data, name=str(photo.path))
         except ImageReadError as error:
             errors.append(error)
+            advance()  # it will not be compared
         else:
             good.append(photo)
-            hashes.append(perceptual_hashes(image))
+            prints.append(fingerprint(data, image))
         advance()
     if not any(photo.label != OUT_OF_SCOPE for photo in good):
         first = f", the first: {errors[0]}" if errors else ""
         raise PhotoSetError(f"no photo of the three types can be read; {len(errors)} files cannot{first}")
-    return with_subjects(good, near_duplicate_groups(hashes)), errors
+    pairs = [(pair.first, pair.second) for pair in find_look_alikes(prints, advance=advance) if pair.copy]
+    groups = linked_groups(len(good), pairs)
+    known = [replace(photo, copies=int(group)) for photo, group in zip(good, groups, strict=True)]
+    joined = with_subjects(known, groups)
+    if merge:
+        return joined, errors
+    return [replace(j, subject=photo.subject or j.subject) for photo, j in zip(good, joined, strict=True)], errors
 
 
 def with_subjects(photos: Sequence[LabelledPhoto], groups: np.ndarray) -> list[LabelledPhoto]:

@@ -7,8 +7,10 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from .errors import ScarlensError
+from .photos import LabelledPhoto
 
 _DEALS: Final = 50
+_NAMED: Final = 10  # parted groups in a message
 _SEED_STEP: Final = 10_000  # users count seeds up from 0: their deals must not coincide
 
 
@@ -45,6 +47,34 @@ def grouped_folds(kinds: Sequence[str], subjects: Sequence[str], *, folds: int, 
         if all(set(kind_array[fold_of_photo == fold]) == set(kinds) for fold in range(folds)):
             return fold_of_photo
     raise SplitError(f"no deal of {_DEALS} put every class into each of {folds} folds: ask for fewer folds")
+
+
+def refuse_parted(photos: Sequence[LabelledPhoto], parts: Sequence[int] | np.ndarray) -> None:
+    """Refuse a split that puts copies of one picture into different parts.
+
+    Args:
+        photos: photos that `photos.readable_photos` has compared; others cannot be checked.
+        parts: the part of each photo.
+
+    Raises:
+        SplitError: when copies are parted; the message names them.
+    """
+    seen: dict[int, tuple[LabelledPhoto, int]] = {}
+    parted: dict[int, str] = {}
+    for photo, part in zip(photos, parts, strict=True):
+        if photo.copies is not None:
+            first, its_part = seen.setdefault(photo.copies, (photo, int(part)))
+            if its_part != part:
+                names = f"{first.path} (subject {first.subject}) and {photo.path} (subject {photo.subject})"
+                parted.setdefault(photo.copies, names)
+    if parted:
+        shown = "; ".join(list(parted.values())[:_NAMED])
+        more = f"; and {len(parted) - _NAMED} more" if len(parted) > _NAMED else ""
+        raise SplitError(
+            f"the split parts {len(parted)} groups of photos that show the same picture, which would be learned from "
+            f"and measured with: {shown}{more}. Give each group one subject in a manifest, or let --copies merge do "
+            "that; --copies allow measures all the same. `scarlens audit` shows them side by side"
+        )
 
 
 def _dealt(kinds: np.ndarray, subjects: np.ndarray, folds: int, seed: int) -> np.ndarray:

@@ -224,7 +224,7 @@ def test_every_bad_file_is_listed_and_the_rest_is_kept(tmp_path: Path) -> None:
     assert len(errors) == 3
     for error, name in zip(errors, ("cut.jpg", "notes.txt", "empty.jpg"), strict=True):
         assert name in str(error)
-    assert len(steps) == 5
+    assert len(steps) == 2 * 5  # read, then compared
 
 
 def test_no_photo_at_all_can_be_read(tmp_path: Path) -> None:
@@ -288,8 +288,12 @@ def test_subjects_that_share_a_photo_become_one(tmp_path: Path) -> None:
         save(tmp_path / name / "b.png", render_photo("rolling", seed=len(name) + ord(name[0]), size=128).image)
     rows = ("a.png,boxcar,anna", "b.png,rolling,anna")
     files = [manifest(tmp_path / name / "m.csv", "file,label,subject", *rows) for name in ("one", "two")]
-    good, _ = readable_photos(load_photos(files))
+    good, _ = readable_photos(load_photos(files), merge=True)
     assert {photo.subject for photo in good} == {"0:anna"}
+    apart, _ = readable_photos(load_photos(files))
+    assert {photo.subject for photo in apart} == {"0:anna", "1:anna"}
+    assert [photo.copies for photo in apart] == [photo.copies for photo in good]
+    assert len({photo.copies for photo in good}) == 3  # one picture twice, two others
 
 
 def test_extra_photos_are_marked(tmp_path: Path) -> None:

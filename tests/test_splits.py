@@ -1,11 +1,13 @@
 """Folds: no subject parted, no class missing, the same again for the same seed."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scarlens.datasets.splits import SplitError, grouped_folds, grouped_holdout
+from scarlens.datasets.photos import LabelledPhoto
+from scarlens.datasets.splits import SplitError, grouped_folds, grouped_holdout, refuse_parted
 
 
 def one_photo_each() -> tuple[list[str], list[str]]:
@@ -139,3 +141,34 @@ def test_holdout_repeats_and_names_the_class_that_is_too_small() -> None:
     assert not np.array_equal(first, other)
     with pytest.raises(SplitError, match='"keloid" has 1 subjects'):
         grouped_holdout([*kinds, "keloid"], [*subjects, "one"], fraction=0.2, seed=0)
+
+
+# Copies
+
+
+def compared(*copies: int | None) -> list[LabelledPhoto]:
+    return [
+        LabelledPhoto(Path(f"{number}.png"), "boxcar", "boxcar", f"s{number}", copies=group)
+        for number, group in enumerate(copies)
+    ]
+
+
+def test_a_split_that_parts_copies_is_refused_and_they_are_named() -> None:
+    with pytest.raises(SplitError) as refusal:
+        refuse_parted(compared(0, 1, 0, 2, 1), [0, 0, 1, 1, 0])
+    message = str(refusal.value)
+    assert "parts 1 groups" in message
+    assert "0.png (subject s0) and 2.png (subject s2)" in message
+    assert "1.png" not in message and "--copies merge" in message
+
+
+def test_copies_in_one_part_and_photos_that_were_not_compared_are_fine() -> None:
+    refuse_parted(compared(0, 0, 1, 2), [1, 1, 0, 1])
+    refuse_parted(compared(None, None), [0, 1])
+
+
+def test_only_some_of_many_parted_groups_are_named() -> None:
+    groups = [*range(30), *range(30)]
+    with pytest.raises(SplitError, match="parts 30 groups") as refusal:
+        refuse_parted(compared(*groups), [0] * 30 + [1] * 30)
+    assert "and 20 more" in str(refusal.value)

@@ -19,13 +19,15 @@ from PIL import Image
 
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto, PhotoSetError
+from scarlens.datasets.splits import SplitError
 from scarlens.model.checkpoint import load_checkpoint
 from scarlens.model.network import DeviceError, usable_device
+from scarlens.training.calibrate import read_held_out
 from scarlens.training.config import ConfigError, TrainConfig
-from scarlens.training.crossvalidate import read_held_out
-from scarlens.training.evaluate import ScoresError
+from scarlens.training.crossvalidate import crossvalidate
 from scarlens.training.run import TrainingError
-from scarlens.training.train import fit, with_validation
+from scarlens.training.scores import ScoresError
+from scarlens.training.train import fit, train, with_validation
 
 ROOT = Path(__file__).parents[1]
 
@@ -277,7 +279,7 @@ def test_calibration_from_other_settings_is_refused(tiny_run: Path, tiny_config:
     for name in ("config.yaml", "validation/predictions.csv"):
         (tmp_path / Path(name).name).write_bytes((tiny_run / name).read_bytes())
     scores = tmp_path / "predictions.csv"
-    assert read_held_out(scores, replace(tiny_config, seed=5)).photos
+    assert read_held_out(scores, replace(tiny_config, seed=5)).scored.photos
     with pytest.raises(ScoresError, match="other settings"):
         read_held_out(scores, replace(tiny_config, epochs=5))
     with pytest.raises(ScoresError, match=r"expected the predictions\.csv"):
@@ -287,3 +289,35 @@ def test_calibration_from_other_settings_is_refused(tiny_run: Path, tiny_config:
 def test_device_that_is_not_there_is_named() -> None:
     with pytest.raises(DeviceError, match='device "nonsense" cannot be used here'):
         usable_device("nonsense")
+
+
+# The gate
+
+
+def with_copies(photos: list[LabelledPhoto]) -> list[LabelledPhoto]:
+    """Say of every photo that it shows the same picture as the next one of its kind, which has another subject."""
+    kinds = sorted({photo.kind for photo in photos})
+    of_kind = {kind: [photo for photo in photos if photo.kind == kind] for kind in kinds}
+    number = {photo.path: (k, i // 2) for k, kind in enumerate(kinds) for i, photo in enumerate(of_kind[kind])}
+    groups = {pair: group for group, pair in enumerate(sorted(set(number.values())))}
+    return [replace(photo, copies=groups[number[photo.path]]) for photo in photos]
+
+
+def test_training_refuses_a_split_that_parts_copies_unless_told(
+    rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    photos = with_copies(rendered_photos)
+    with pytest.raises(SplitError, match="show the same picture"):
+        train(photos, tiny_config, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    settings = tiny_config.with_settings(epochs=1)
+    assert train(photos, settings, tmp_path / "allowed", allow_parted=True).is_file()
+
+
+def test_cross_validation_refuses_folds_that_part_copies_unless_told(
+    rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    settings = tiny_config.with_settings(epochs=1, validation_fraction=0.0)
+    with pytest.raises(SplitError, match="show the same picture"):
+        crossvalidate(with_copies(rendered_photos), settings, tmp_path / "refused", folds=2)
+    assert not list((tmp_path / "refused").glob("repeat*"))

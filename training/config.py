@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -135,6 +136,20 @@ class TrainConfig:
         if unknown:
             raise ConfigError(f"unknown settings: {', '.join(unknown)}; known are {', '.join(hints)}")
         return replace(self, **{name: _converted(name, value, hints[name]) for name, value in settings.items()})
+
+    def with_texts(self, settings: Iterable[str]) -> Self:
+        """Return a copy with some settings changed, each given as a text "NAME=VALUE" with the value in YAML.
+
+        Raises:
+            ConfigError: as `with_settings`, or no "=".
+        """
+        changes = {}
+        for setting in settings:
+            name, equals, value = setting.partition("=")
+            if not equals:
+                raise ConfigError(f'expected NAME=VALUE, found "{setting}"')
+            changes[name] = yaml.safe_load(value)
+        return self.with_settings(**changes)
 
     def to_yaml(self) -> str:
         """Return all settings as YAML, which `from_yaml` reads back to an equal configuration."""

@@ -6,19 +6,52 @@ python training/crossvalidate.py --data photos/ --out runs/cv
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scarlens.datasets.atomic import write_atomically
 from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
-from scarlens.datasets.splits import grouped_folds
-from scarlens.inference.engine import TorchEngine
-from scarlens.model.calibration import fit_calibration
+from scarlens.datasets.splits import grouped_folds, refuse_parted
+from scarlens.inference.engine import Engine, TorchEngine
+from scarlens.model.calibration import Calibration
 from scarlens.model.export import network_of
+from scarlens.training.calibrate import CHANGES_FILE, HeldOut, calibrated
 from scarlens.training.config import TrainConfig
-from scarlens.training.evaluate import Decisions, ScoredPhotos, ScoresError, decide, measure, score_photos, write_report
+from scarlens.training.evaluate import (
+    averaging_cost,
+    measure,
+    measure_trust,
+    seen,
+    uncalibrated_figures,
+    write_report,
+)
 from scarlens.training.run import Team, TrainingError
+from scarlens.training.scores import (
+    Decisions,
+    ScoredPhotos,
+    changes_csv,
+    decide,
+    read_changes,
+    score_photos,
+)
+from scarlens.training.stress import ALL_CHANGES, ORIGINAL, score_changes, tried_photos
 from scarlens.training.train import fit, with_validation
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one fold leaves behind.
+
+    Attributes:
+        checkpoint: its network.
+        held_out: scores of the photos it held out; without changed ones in a process that does not lead.
+    """
+
+    checkpoint: Path
+    held_out: HeldOut
 
 
 def crossvalidate(
@@ -30,6 +63,7 @@ def crossvalidate(
     repeats: int = 1,
     device: str = "cpu",
     resume: bool = False,
+    allow_parted: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Train and measure on folds that never part a subject.
@@ -40,55 +74,118 @@ def crossvalidate(
     Args:
         photos: readable labelled photos with subjects; extra ones are learned from in every fold.
         config: the settings; repeat r splits and trains with `config.seed + r`.
-        out: the folder, which is made: `metrics.json`, `predictions.csv`, `confusion.png`, a run folder per fold.
+        out: the folder, which is made: `report.html`, `metrics.json`, `predictions.csv`, `confusion.png`, and a run
+            folder per fold with `changes.csv`, the scores of changed photos.
         folds: number of folds.
         repeats: how often to deal the photos anew; photos then count once a repeat.
         device: "cpu" or "cuda".
         resume: go on with an interrupted cross-validation in the same folder.
+        allow_parted: whether copies of one picture may stand in different folds, which flatters the figures.
         report: called with a line of text after each fold.
 
     Returns:
-        The figures that `metrics.json` holds.
+        The figures that `metrics.json` holds; in a process that does not lead, without those of changed photos.
+
+    Raises:
+        SplitError: when a class has too few subjects for the folds, or the folds part copies.
     """
     _claim_folder(out, config)
     measured, extra = measured_and_extra(photos)
     kinds, subjects = [photo.kind for photo in measured], [photo.subject or "" for photo in measured]
-    parts: list[ScoredPhotos] = []
-    decisions: list[Decisions] = []
+    team = Team.joined(device)
+    tried = set(tried_photos(measured))
+    done: list[Fold] = []
+    calibrations: list[Calibration] = []
     for repeat in range(repeats):
         seeded = config.with_settings(seed=config.seed + repeat)
         fold_of = grouped_folds(kinds, subjects, folds=folds, seed=seeded.seed)
-        scored: list[ScoredPhotos] = []
+        if not allow_parted:
+            refuse_parted([*measured, *extra], [*fold_of, *[-1] * len(extra)])
         for fold in range(folds):
             run = out / f"repeat_{repeat}_fold_{fold}"
             kept = [photo for photo, other in zip(measured, fold_of, strict=True) if other != fold]
             held_out = [photo for photo, other in zip(measured, fold_of, strict=True) if other == fold]
             training, validation = with_validation([*kept, *extra], seeded)
             checkpoint = fit(training, validation, seeded, run, device=device, resume=resume)
-            scored.append(score_photos(TorchEngine(*network_of(checkpoint), device=device), held_out))
-            report(f"repeat {repeat + 1}/{repeats}, fold {fold + 1}/{folds}: {_count_right(scored[-1])}")
-        parts += scored
-        decisions += cross_fitted(scored)
-    everything, decided = ScoredPhotos.joined(parts), Decisions.joined(decisions)
-    figures = {"folds": folds, "repeats": repeats, **measure(everything.photos, decided)}
-    if Team.joined(device).leads:
-        write_report(out, figures, everything, decided)
+            engine = TorchEngine(*network_of(checkpoint), device=device)
+            scored = score_photos(engine, held_out)
+            chosen = [photo for photo in held_out if photo in tried]
+            changed = _changed(engine, chosen, scored, run / CHANGES_FILE) if team.leads else {}
+            done.append(Fold(checkpoint, HeldOut(scored, changed)))
+            report(f"repeat {repeat + 1}/{repeats}, fold {fold + 1}/{folds}: {_count_right(scored)}")
+        calibrations += other_folds_calibrations([fold.held_out for fold in done[-folds:]])
+    held_out = HeldOut.joined([fold.held_out for fold in done])
+    everything = held_out.scored
+    decided = Decisions.joined([decide(f.held_out.scored, c) for f, c in zip(done, calibrations, strict=True)])
+    figures = {
+        "command": f"scarlens crossvalidate --data DATA --out OUT --folds {folds} --repeats {repeats}",
+        "folds": folds,
+        "repeats": repeats,
+        **measure(everything.photos, decided),
+        "uncalibrated": uncalibrated_figures(everything),
+    }
+    if team.leads:
+        write_atomically(out / CHANGES_FILE, changes_csv(held_out.changed))
+        figures |= _trust(done, calibrations, everything, decided)
+        write_report(out, figures, everything, decided, regions=lambda row: _seen(done, calibrations, row))
     return figures
 
 
-def cross_fitted(folds: Sequence[ScoredPhotos]) -> list[Decisions]:
-    """Decide each fold with a calibration fitted on the scores of the others."""
-    decisions = []
-    for number, fold in enumerate(folds):
-        others = ScoredPhotos.joined([other for i, other in enumerate(folds) if i != number])
-        calibration = fit_calibration(
-            type_logits=others.type_logits,
-            scope_logits=others.scope_logits,
-            type_indices=others.type_indices,
-            fitted_on="the other folds",
-        )
-        decisions.append(decide(fold, calibration))
-    return decisions
+def _changed(
+    engine: Engine, photos: Sequence[LabelledPhoto], scored: ScoredPhotos, file: Path
+) -> dict[str, ScoredPhotos]:
+    """Score held-out photos under every change, or read the scores that an earlier start of this run left.
+
+    Those are taken only if they hold the same photos and, for the photos as they are, the same scores as now: weights
+    or the evaluation transform may have changed since.
+    """
+    if file.exists():
+        changed = read_changes(file)
+        now = [row for row, photo in enumerate(scored.photos) if photo in photos]
+        if tuple(changed) == ALL_CHANGES and _same(changed[ORIGINAL], scored.taken(now)):
+            return changed
+    changed = score_changes(engine, photos, everything=scored.photos)
+    write_atomically(file, changes_csv(changed))
+    return changed
+
+
+def _same(one: ScoredPhotos, other: ScoredPhotos) -> bool:
+    if [photo.path for photo in one.photos] != [photo.path for photo in other.photos]:
+        return False
+    return np.allclose(one.numbers, other.numbers, rtol=1e-3, atol=1e-3)
+
+
+def _trust(
+    done: Sequence[Fold], calibrations: Sequence[Calibration], everything: ScoredPhotos, decided: Decisions
+) -> dict[str, Any]:
+    """Compute the figures of changed photos, each decided with its fold's calibration."""
+    parts = [(fold.held_out.changed, calibration) for fold, calibration in zip(done, calibrations, strict=True)]
+    changed = {
+        name: Decisions.joined([decide(scores[name], calibration) for scores, calibration in parts])
+        for name in done[0].held_out.changed
+    }
+    tried = [photo for fold in done for photo in fold.held_out.changed[ORIGINAL].photos]
+    figures = measure_trust(everything.photos, decided, tried, changed)
+    last = TorchEngine(*network_of(done[-1].checkpoint))
+    figures["orientation_averaging"] |= averaging_cost(last, tried)
+    return figures
+
+
+def _seen(done: Sequence[Fold], calibrations: Sequence[Calibration], row: int) -> np.ndarray:
+    """Return where the types are seen in the photo of a row of all scores, by the network that held it out."""
+    ends = np.cumsum([len(fold.held_out.scored.photos) for fold in done])
+    number = int(np.searchsorted(ends, row, side="right"))
+    fold = done[number]
+    photo = fold.held_out.scored.photos[row - int(ends[number])]  # negative: counted from the fold's end
+    return seen(TorchEngine(*network_of(fold.checkpoint)), calibrations[number], photo.path)
+
+
+def other_folds_calibrations(folds: Sequence[HeldOut]) -> list[Calibration]:
+    """Fit, for each fold, a calibration on the scores of the others."""
+    return [
+        calibrated(HeldOut.joined([*folds[:number], *folds[number + 1 :]]), fitted_on="the other folds")
+        for number in range(len(folds))
+    ]
 
 
 def _claim_folder(out: Path, config: TrainConfig) -> None:
@@ -104,25 +201,6 @@ def _count_right(scored: ScoredPhotos) -> str:
     shown = scored.type_indices >= 0
     right = scored.type_logits[shown].argmax(axis=1) == scored.type_indices[shown]
     return f"{right.sum()} of {len(right)} types right"
-
-
-def read_held_out(predictions: Path, config: TrainConfig) -> ScoredPhotos:
-    """Read the scores of a cross-validation, to calibrate a training that has the same settings.
-
-    Args:
-        predictions: the cross-validation's `predictions.csv`, with its `config.yaml` beside it.
-        config: the settings of the training.
-
-    Raises:
-        ScoresError: when it is no such file, or the settings differ in more than seed and workers.
-    """
-    scored = ScoredPhotos.read(predictions)
-    used = TrainConfig.from_yaml(predictions.with_name("config.yaml"))
-    if used.with_settings(seed=config.seed, workers=config.workers) != config:
-        raise ScoresError(
-            f"{predictions} was scored with other settings than this training's: see config.yaml beside it"
-        )
-    return scored
 
 
 if __name__ == "__main__":

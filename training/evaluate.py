@@ -5,129 +5,44 @@ python training/evaluate.py runs/mine/model.safetensors --data photos/ --out run
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from scarlens.datasets.atomic import write_atomically
-from scarlens.datasets.errors import ScarlensError
-from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES
+from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto
-from scarlens.datasets.preprocess import preprocess
 from scarlens.datasets.reader import read_image
+from scarlens.datasets.skin_tone import typology_angle
+from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Engine, open_engine
 from scarlens.model.calibration import Calibration, softmax
-from scarlens.training.metrics import Estimate, bootstrap, confusion, scope_figures, type_figures
-from scarlens.training.report import draw_confusion
+from scarlens.training.metrics import (
+    Estimate,
+    accuracy_by_coverage,
+    bootstrap_mean,
+    calibration_error_by_chance,
+    calibration_error_equal_mass,
+    confusion,
+    reliability,
+    scope_figures,
+    type_figures,
+)
+from scarlens.training.report import draw_confusion, report_page
+from scarlens.training.robustness import equalised_figures, stress_figures, tone_figures
+from scarlens.training.scores import Decisions, ScoredPhotos, decide, predictions_csv, score_photos
+from scarlens.training.stress import PHOTOS_A_TYPE, averaging_seconds, score_changes, tried_photos
 
+WORST: Final = 12
+"""Photos of each kind of mistake that a report shows."""
 
-class ScoresError(ScarlensError, ValueError):
-    """A file of scores cannot be used; the message says why."""
-
-
-@dataclass(frozen=True)
-class ScoredPhotos:
-    """Raw scores of labelled photos.
-
-    Attributes:
-        photos: the photos, N of them.
-        type_logits: float [N, 3].
-        scope_logits: float [N].
-    """
-
-    photos: Sequence[LabelledPhoto]
-    type_logits: np.ndarray
-    scope_logits: np.ndarray
-
-    @property
-    def type_indices(self) -> np.ndarray:
-        """Index into `SCAR_TYPES` of each photo, -1 for out of scope; int [N]."""
-        return np.array([photo.type_index for photo in self.photos])
-
-    @property
-    def repeats(self) -> int:
-        """How often each photo was scored, as a repeated cross-validation does."""
-        return round(len(self.photos) / max(1, len({photo.path for photo in self.photos})))
-
-    @classmethod
-    def joined(cls, parts: Sequence[ScoredPhotos]) -> ScoredPhotos:
-        """Put several sets one after the other."""
-        photos = [photo for part in parts for photo in part.photos]
-        logits = np.concatenate([part.type_logits for part in parts])
-        return cls(photos, logits, np.concatenate([part.scope_logits for part in parts]))
-
-    @classmethod
-    def read(cls, path: Path) -> ScoredPhotos:
-        """Read scores back from the `predictions.csv` of a cross-validation or an evaluation.
-
-        Raises:
-            ScoresError: when it is no such file.
-        """
-        try:
-            with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-                rows = list(csv.DictReader(stream))
-            logits = np.array([[float(row[f"logit_{name}"]) for name in SCAR_TYPES] for row in rows])
-            scopes = np.array([float(row["logit_scope"]) for row in rows])
-            labels = [row["kind"] if row["kind"] in SCAR_TYPES else OUT_OF_SCOPE for row in rows]
-            files = [
-                LabelledPhoto(Path(r["file"]), n, r["kind"], r["subject"]) for r, n in zip(rows, labels, strict=True)
-            ]
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise ScoresError(
-                f"{path}: expected the predictions.csv of a cross-validation, found: {error!r}"
-            ) from error
-        if not set(SCAR_TYPES) <= set(labels):
-            raise ScoresError(f"{path}: expected scores of photos of each of {SCAR_TYPES}")
-        return cls(files, logits, scopes)
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """What the classifier would answer for N photos.
-
-    Attributes:
-        probabilities: float [N, 3].
-        in_scope: float [N], probability.
-        plausible: bool [N, 3], the members of each plausible set.
-        refused: bool [N], refused as out of scope.
-        answered: bool [N], given a label.
-    """
-
-    probabilities: np.ndarray
-    in_scope: np.ndarray
-    plausible: np.ndarray
-    refused: np.ndarray
-    answered: np.ndarray
-
-    @classmethod
-    def joined(cls, parts: Sequence[Decisions]) -> Decisions:
-        """Put several sets one after the other."""
-        names = [entry.name for entry in fields(cls)]
-        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
-
-
-def score_photos(
-    engine: Engine, photos: Sequence[LabelledPhoto], *, batch_size: int = 32, advance: Callable[[], None] = lambda: None
-) -> ScoredPhotos:
-    """Score photos with the evaluation transform; `advance` is called after each photo."""
-    card = engine.card
-    types, scopes = [np.zeros((0, len(SCAR_TYPES)))], [np.zeros(0)]
-    for start in range(0, len(photos), batch_size):
-        batch = []
-        for photo in photos[start : start + batch_size]:
-            batch.append(preprocess(read_image(photo.path), size=card.size, mean=card.mean, std=card.std))
-            advance()
-        scores = engine(np.stack(batch))
-        types.append(scores.type_logits)
-        scopes.append(scores.scope_logit)
-    return ScoredPhotos(list(photos), np.concatenate(types), np.concatenate(scopes))
+_CURVE_POINTS: Final = 100
+_TIMED: Final = 12  # photos: enough for a mean of the seconds
 
 
 def validation_loss(scored: ScoredPhotos) -> float:
@@ -139,19 +54,8 @@ def validation_loss(scored: ScoredPhotos) -> float:
     return float(-np.log(np.maximum(of_truth, 1e-12)).mean() + np.logaddexp(0.0, -signed).mean())
 
 
-def decide(scored: ScoredPhotos, calibration: Calibration) -> Decisions:
-    """Apply a calibration to raw scores, as the classifier does to photos that are large enough."""
-    probabilities = calibration.probabilities(scored.type_logits)
-    in_scope = calibration.in_scope(scored.scope_logits)
-    sets = [calibration.plausible(row) for row in probabilities]
-    plausible = np.array([[name in members for name in SCAR_TYPES] for members in sets])
-    refused = in_scope < calibration.scope_threshold
-    answered = ~refused & (probabilities.max(axis=1) >= calibration.answer_threshold)
-    return Decisions(probabilities, in_scope, plausible, refused, answered)
-
-
 def measure(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, Any]:
-    """Compute every figure of a report, as plain JSON types; an interval is `{"value", "low", "high"}`.
+    """Compute the figures of photos as they are, as plain JSON types; an interval is `{"value", "low", "high"}`.
 
     A photo that was decided several times, as in a repeated cross-validation, counts as often in every figure but in
     the numbers of photos.
@@ -159,54 +63,155 @@ def measure(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, 
     truth = np.array([photo.type_index for photo in photos])
     subjects = [photo.subject or "" for photo in photos]
     shown = np.flatnonzero(truth >= 0)
-    types, chosen = truth[shown], decisions.probabilities[shown].argmax(axis=1)
-    who = [subjects[i] for i in shown]
-    right, answered = chosen == types, decisions.answered[shown]
+    types, probabilities, who = truth[shown], decisions.probabilities[shown], [subjects[i] for i in shown.tolist()]
+    names = [str(photos[i].path) for i in shown.tolist()]
+    right, answered = decisions.chosen[shown] == types, decisions.answered[shown]
     held = decisions.plausible[shown, types]
     sizes = decisions.plausible[shown].sum(axis=1)
-
-    def accuracy_answered(i: np.ndarray) -> float:
-        return float(right[i][answered[i]].mean()) if answered[i].any() else float("nan")
-
     figures = {
-        **type_figures(decisions.probabilities[shown], types, who),
-        "plausible_set_coverage": bootstrap(lambda i: float(held[i].mean()), who),
-        "plausible_set_size": bootstrap(lambda i: float(sizes[i].mean()), who),
-        "share_answered": bootstrap(lambda i: float(answered[i].mean()), who),
-        "accuracy_answered": bootstrap(accuracy_answered, who),
-        "share_refused": bootstrap(lambda i: float(decisions.refused[shown][i].mean()), who),
+        **type_figures(probabilities, types, who),
+        "plausible_set_coverage": bootstrap_mean(held, who),
+        "plausible_set_size": bootstrap_mean(sizes, who),
+        "share_answered": bootstrap_mean(answered, who),
+        "accuracy_answered": bootstrap_mean(right, who, weights=answered),
+        "share_refused": bootstrap_mean(decisions.refused[shown], who),
+        "share_low_quality": bootstrap_mean(decisions.low_quality[shown], who),
     }
     kinds = [photo.kind for photo in photos]
-    refused = {}
-    for kind in sorted(set(kinds) - set(SCAR_TYPES)):
-        rows = np.array([k == kind for k in kinds])
-        refused[kind] = float(decisions.refused[rows].mean())
     different = Counter({photo.path: photo.kind for photo in photos}.values())
+    mass_by_chance = calibration_error_by_chance(probabilities, names, error=calibration_error_equal_mass)
     return {
         "photos": different.total(),
         "photos_by_kind": dict(sorted(different.items())),
         "subjects": len(set(subjects)),
-        "types": {name: asdict(estimate) for name, estimate in figures.items()},
-        "coverage_by_type": {
-            name: float(held[types == k].mean()) for k, name in enumerate(SCAR_TYPES) if (types == k).any()
+        "types": _plain(figures),
+        "reliability": {
+            "bins": reliability(probabilities, types, names),
+            "calibration_error_by_chance": asdict(calibration_error_by_chance(probabilities, names)),
+            "calibration_error_equal_mass_by_chance": asdict(mass_by_chance),
         },
-        "confusion": confusion(types, chosen).tolist(),
-        "scope_auroc": {k: asdict(e) for k, e in scope_figures(decisions.in_scope, kinds, subjects).items()},
-        "out_of_scope_refused": refused,
+        "risk_coverage": _curve(probabilities.max(axis=1), right),
+        "coverage_by_type": _by_type(held, types, who),
+        "set_size_by_type": _by_type(sizes, types, who),
+        "confusion": confusion(types, decisions.chosen[shown]).tolist(),
+        "scope_auroc": _plain(scope_figures(decisions.in_scope, kinds, subjects)),
+        "out_of_scope_refused": _refused(kinds, decisions, subjects),
+        **_mistakes(photos, decisions),
     }
+
+
+def _plain(figures: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: asdict(estimate) for name, estimate in figures.items()}
+
+
+def _by_type(values: np.ndarray, types: np.ndarray, subjects: Sequence[str]) -> dict[str, Any]:
+    means = {name: bootstrap_mean(values, subjects, weights=types == k) for k, name in enumerate(SCAR_TYPES)}
+    return _plain({name: mean for name, mean in means.items() if mean.value is not None})
+
+
+def _curve(confidence: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
+    """Return points of the risk-coverage curve: the accuracy of that share of photos which is most confident."""
+    accuracy = accuracy_by_coverage(confidence, right)
+    counts = np.unique(np.linspace(1, len(accuracy), min(_CURVE_POINTS, len(accuracy))).round().astype(int))
+    return [{"coverage": float(n / len(accuracy)), "accuracy": float(accuracy[n - 1])} for n in counts]
+
+
+def _refused(kinds: Sequence[str], decisions: Decisions, subjects: Sequence[str]) -> dict[str, Any]:
+    """Return, per kind that shows none of the types, the share of photos about which no type is named."""
+    silent = decisions.refused | decisions.low_quality
+    others = sorted(set(kinds) - set(SCAR_TYPES))
+    rows = {kind: np.array([other == kind for other in kinds]) for kind in others}
+    return _plain({kind: bootstrap_mean(silent, subjects, weights=of_kind) for kind, of_kind in rows.items()})
+
+
+def _mistakes(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, Any]:
+    """List the gravest mistakes: wrong types, others that were given a type, and scars that were refused."""
+    truth = np.array([photo.type_index for photo in photos])
+    best = decisions.probabilities.max(axis=1)
+    wrong = (truth >= 0) & (decisions.chosen != truth)
+    return {
+        "worst": _listed(photos, decisions, wrong, -best),
+        "missed": _listed(photos, decisions, (truth < 0) & decisions.answered, -decisions.in_scope),
+        "falsely_refused": _listed(photos, decisions, (truth >= 0) & decisions.refused, decisions.in_scope),
+    }
+
+
+def _listed(
+    photos: Sequence[LabelledPhoto], decisions: Decisions, rows: np.ndarray, order: np.ndarray
+) -> list[dict[str, Any]]:
+    """List some rows, each photo once, by rising `order`; `row` counts the lines of `predictions.csv` from 0."""
+    found = sorted(np.flatnonzero(rows).tolist(), key=lambda i: float(order[i]))
+    first = {photos[i].path: i for i in reversed(found)}  # of a photo that was scored several times, the gravest
+    return [
+        {
+            "row": i,
+            "file": photos[i].path.name,
+            "kind": photos[i].kind,
+            "chosen": SCAR_TYPES[decisions.chosen[i]],
+            "probabilities": dict(zip(SCAR_TYPES, decisions.probabilities[i].tolist(), strict=True)),
+            "in_scope": float(decisions.in_scope[i]),
+            "answered": bool(decisions.answered[i]),
+        }
+        for i in sorted(first.values(), key=lambda i: float(order[i]))[:WORST]
+    ]
+
+
+def measure_trust(
+    photos: Sequence[LabelledPhoto],
+    decisions: Decisions,
+    tried: Sequence[LabelledPhoto],
+    decided: Mapping[str, Decisions],
+) -> dict[str, Any]:
+    """Compute the figures that need other views of the photos, as plain JSON types.
+
+    Args:
+        photos: all photos, N of them.
+        decisions: theirs.
+        tried: the photos that were changed, as often as they were decided.
+        decided: theirs by name of the change, as `stress.score_changes` returns scores; "equalised" holds those of all
+            N photos.
+    """
+    different = {photo.path: photo for photo in photos if photo.type_index >= 0}
+    angles = {photo: typology_angle(read_image(photo.path)) for photo in different.values()}
+    return {
+        **stress_figures(tried, decided),
+        "stressed_photos_at_most": f"{PHOTOS_A_TYPE} a type, drawn by lot with seed 0",
+        "scope_equalised": equalised_figures(photos, decided),
+        "skin_tone": tone_figures(photos, decisions, angles),
+    }
+
+
+def uncalibrated_figures(scored: ScoredPhotos) -> dict[str, Any]:
+    """Compute what the types' probabilities are worth without their calibration, as plain JSON types."""
+    shown = np.flatnonzero(scored.type_indices >= 0)
+    subjects = [scored.photos[int(i)].subject or "" for i in shown]
+    figures = type_figures(softmax(scored.type_logits[shown]), scored.type_indices[shown], subjects)
+    return {name: asdict(figures[name]) for name in ("log_loss", "brier_score", "expected_calibration_error")}
+
+
+def averaging_cost(engine: Engine, photos: Sequence[LabelledPhoto]) -> dict[str, float]:
+    """Measure on a few photos what averaging over the eight orientations costs; see `stress.averaging_seconds`."""
+    return averaging_seconds(engine, photos[:_TIMED])
 
 
 def summary_lines(figures: dict[str, Any]) -> list[str]:
     """Return the figures as lines for a terminal."""
     lines = [f"{figures['photos']} photos of {figures['subjects']} subjects; 95 % intervals over resampled subjects"]
-    lines += [f"  {name.replace('_', ' '):<28}{Estimate(**e)}" for name, e in figures["types"].items()]
-    lines += [f"  {'scope AUROC, ' + kind:<28}{Estimate(**e)}" for kind, e in figures["scope_auroc"].items()]
+    lines += [_line(name, e) for name, e in figures["types"].items()]
+    lines += [_line(f"set coverage, {name}", e) for name, e in figures["coverage_by_type"].items()]
+    lines += [_line(f"scope AUROC, {kind}", e) for kind, e in figures["scope_auroc"].items()]
+    lines += [_line(f"{kind}, files equalised", e) for kind, e in figures.get("scope_equalised", {}).items()]
+    lines += [_line(f"answer changed, {name}", row["changed"]) for name, row in figures.get("invariance", {}).items()]
     lines += ["  confusion, true type by row: " + "  ".join(SCAR_TYPES)]
     lines += [
         f"    {name:<10}" + "".join(f"{n:>8}" for n in row)
         for name, row in zip(SCAR_TYPES, figures["confusion"], strict=True)
     ]
     return lines
+
+
+def _line(name: str, estimate: Mapping[str, Any]) -> str:
+    return f"  {name.replace('_', ' '):<34}{Estimate(**estimate)}"
 
 
 def evaluate(
@@ -217,49 +222,66 @@ def evaluate(
     device: str = "cpu",
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Measure a checkpoint and write `metrics.json`, `predictions.csv` and `confusion.png` into the folder `out`.
+    """Measure a checkpoint and write `report.html`, `metrics.json`, `predictions.csv` and `confusion.png` into `out`.
 
     Args:
         checkpoint: `.safetensors` or `.onnx`.
         photos: readable labelled photos with subjects, none of whom the checkpoint was trained on.
         out: the folder, which is made.
         device: "cpu" or a torch device.
-        advance: called after each photo.
+        advance: called after each photo; what follows takes up to a second more for each photo of the three types.
 
     Returns:
         The figures that `metrics.json` holds.
     """
     engine = open_engine(checkpoint, device=device)
+    calibration = engine.card.calibration
     scored = score_photos(engine, photos, advance=advance)
-    decisions = decide(scored, engine.card.calibration)
-    figures = {"model_id": engine.card.model_id, **measure(photos, decisions)}
-    write_report(out, figures, scored, decisions)
+    decisions = decide(scored, calibration)
+    tried = tried_photos(photos)
+    changed = score_changes(engine, tried, everything=photos)
+    decided = {name: decide(part, calibration) for name, part in changed.items()}
+    figures = {
+        "command": "scarlens evaluate CHECKPOINT --data DATA --out OUT",
+        "model_id": engine.card.model_id,
+        **measure(photos, decisions),
+        **measure_trust(photos, decisions, tried, decided),
+    }
+    figures["orientation_averaging"] |= averaging_cost(engine, tried)
+    write_report(out, figures, scored, decisions, regions=lambda row: seen(engine, calibration, photos[row].path))
     return figures
 
 
-def write_report(out: Path, figures: dict[str, Any], scored: ScoredPhotos, decisions: Decisions) -> None:
-    """Write figures, per-photo answers and the confusion matrix into a folder."""
+def seen(engine: Engine, calibration: Calibration, photo: Path) -> np.ndarray:
+    """Return where an engine sees each type in a photo, float32 [3, h, w], as `Prediction.regions` has it."""
+    engine.card = replace(engine.card, calibration=calibration)
+    return Classifier(engine).predict(photo).regions
+
+
+def write_report(
+    out: Path,
+    figures: dict[str, Any],
+    scored: ScoredPhotos,
+    decisions: Decisions,
+    *,
+    regions: Callable[[int], np.ndarray] | None = None,
+) -> None:
+    """Write a report into a folder: `report.html`, `metrics.json`, `predictions.csv` and `confusion.png`.
+
+    Args:
+        out: the folder, which is made.
+        figures: those of `measure`, and of `measure_trust` where they were computed.
+        scored: the scores.
+        decisions: what was decided on them.
+        regions: where the types are seen in the photo of a row, float32 [3, h, w]; without it the page shows photos
+            without overlays.
+    """
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "metrics.json", json.dumps(figures, indent=2).encode())
-    write_atomically(out / "predictions.csv", _as_csv(scored, decisions))
+    write_atomically(out / "predictions.csv", predictions_csv(scored, decisions))
     draw_confusion(np.array(figures["confusion"]), out / "confusion.png")
-
-
-def _as_csv(scored: ScoredPhotos, decisions: Decisions) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [
-        *(f"logit_{name}" for name in SCAR_TYPES),
-        "logit_scope",
-        *(f"p_{name}" for name in SCAR_TYPES),
-        "in_scope",
-    ]
-    writer.writerow(["file", "kind", "subject", *names, "refused", "answered"])
-    for i, photo in enumerate(scored.photos):
-        numbers = (*scored.type_logits[i], scored.scope_logits[i], *decisions.probabilities[i], decisions.in_scope[i])
-        flags = (int(decisions.refused[i]), int(decisions.answered[i]))
-        writer.writerow([photo.path, photo.kind, photo.subject, *(f"{number:.6g}" for number in numbers), *flags])
-    return text.getvalue().encode(errors="surrogateescape")
+    page = report_page(figures, lambda row: read_image(scored.photos[row].path), regions)
+    write_atomically(out / "report.html", page.encode(errors="replace"))  # a file's name need not be UTF-8
 
 
 if __name__ == "__main__":

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from sklearn import metrics
+from scipy.stats import rankdata
 
 from ..datasets.labels import SCAR_TYPES
 
 RESAMPLES: Final = 2000
+
+SIMULATIONS: Final = 1000
+"""Draws of outcomes that a perfectly calibrated model is tried on."""
+
+_BINS: Final = 10  # of equal width
+_MASS_BINS: Final = 5  # of equal numbers: a hundred photos leave twenty in each
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,36 @@ def bootstrap(
     return Estimate(value, float(low), float(high))
 
 
+def bootstrap_mean(
+    values: np.ndarray,
+    subjects: Sequence[str],
+    *,
+    weights: np.ndarray | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """Estimate a mean as `bootstrap` does, with the same draws, but fast.
+
+    Args:
+        values: float or bool [N].
+        subjects: the subject of each photo.
+        weights: float or bool [N]; photos of weight 0 do not count, and without any weight the mean is not defined.
+        resamples: number of draws.
+        seed: seed of the draws.
+    """
+    _, group = np.unique(np.asarray(subjects), return_inverse=True)
+    weights = np.ones(len(values)) if weights is None else weights.astype(np.float64)
+    sums, totals = np.bincount(group, weights * values), np.bincount(group, weights)
+    if not totals.any():
+        return Estimate(None, None, None)
+    draws = np.random.default_rng(seed).integers(len(totals), size=(resamples, len(totals)))
+    drawn = totals[draws].sum(axis=1)
+    value = float(sums.sum() / totals.sum())
+    means = sums[draws].sum(axis=1)[drawn > 0] / drawn[drawn > 0]
+    low, high = np.percentile([value, *means], [2.5, 97.5])
+    return Estimate(value, float(low), float(high))
+
+
 def type_figures(
     probabilities: np.ndarray, type_indices: np.ndarray, subjects: Sequence[str], *, resamples: int = RESAMPLES
 ) -> dict[str, Estimate]:
@@ -73,48 +109,182 @@ def type_figures(
     """
     chosen = probabilities.argmax(axis=1)
     of_truth = probabilities[np.arange(len(type_indices)), type_indices]
-    labels = list(range(len(SCAR_TYPES)))
+    confidence, right = probabilities.max(axis=1), chosen == type_indices
+    brier = ((probabilities - np.eye(len(SCAR_TYPES))[type_indices]) ** 2).sum(axis=1)
 
     def macro_f1(i: np.ndarray) -> float:
-        # scikit-learn takes 0 here, its annotation says str
-        score = metrics.f1_score(type_indices[i], chosen[i], average="macro", labels=labels, zero_division=0)  # pyright: ignore[reportArgumentType]
-        return float(score)
+        counts = confusion(type_indices[i], chosen[i])
+        return float((2 * counts.diagonal() / np.maximum(counts.sum(axis=0) + counts.sum(axis=1), 1)).mean())
 
     def kappa(i: np.ndarray) -> float:
-        if len(np.union1d(type_indices[i], chosen[i])) < 2:
-            return float("nan")
-        return float(metrics.cohen_kappa_score(type_indices[i], chosen[i], labels=labels))
+        counts = confusion(type_indices[i], chosen[i]) / len(i)
+        by_chance = counts.sum(axis=0) @ counts.sum(axis=1)
+        return float((counts.trace() - by_chance) / (1.0 - by_chance)) if by_chance < 1.0 else float("nan")
 
     def recall_mean(i: np.ndarray) -> float:
         recalls = [(chosen[i] == k)[type_indices[i] == k].mean() for k in np.unique(type_indices[i])]
         return float(np.mean(recalls))
 
     figures: Mapping[str, Callable[[np.ndarray], float]] = {
-        "accuracy": lambda i: float((chosen[i] == type_indices[i]).mean()),
         "balanced_accuracy": recall_mean,
         "macro_f1": macro_f1,
         "kappa": kappa,
-        "log_loss": lambda i: float(-np.log(np.maximum(of_truth[i], 1e-12)).mean()),
         "expected_calibration_error": lambda i: calibration_error(probabilities[i], type_indices[i]),
+        "calibration_error_equal_mass": lambda i: calibration_error_equal_mass(probabilities[i], type_indices[i]),
+        "risk_coverage_area": lambda i: risk_coverage_area(confidence[i], right[i]),
+        "accuracy_at_coverage_80": lambda i: accuracy_at(0.8, confidence[i], right[i]),
+        "accuracy_at_coverage_50": lambda i: accuracy_at(0.5, confidence[i], right[i]),
     }
-    return {name: bootstrap(figure, subjects, resamples=resamples) for name, figure in figures.items()}
+    log_loss = -np.log(np.maximum(of_truth, 1e-12))
+    means = {"accuracy": right, "log_loss": log_loss, "brier_score": brier}
+    return {
+        **{name: bootstrap_mean(values, subjects, resamples=resamples) for name, values in means.items()},
+        **{name: bootstrap(figure, subjects, resamples=resamples) for name, figure in figures.items()},
+    }
 
 
-def calibration_error(probabilities: np.ndarray, type_indices: np.ndarray, *, bins: int = 10) -> float:
+def calibration_error(probabilities: np.ndarray, type_indices: np.ndarray, *, bins: int = _BINS) -> float:
     """Return the expected calibration error of the top choice over bins of equal width (Naeini et al., AAAI 2015)."""
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == type_indices
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(right[bin_of == number].mean() - confidence[bin_of == number].mean()) * (bin_of == number).mean()
-        for number in np.unique(bin_of)
+    return _gap(probabilities, type_indices, _bin_of(probabilities.max(axis=1), bins))
+
+
+def calibration_error_equal_mass(
+    probabilities: np.ndarray, type_indices: np.ndarray, *, bins: int = _MASS_BINS
+) -> float:
+    """Return the expected calibration error of the top choice over bins of equal numbers (Roelofs et al. 2022)."""
+    rank = np.argsort(np.argsort(probabilities.max(axis=1), kind="stable"), kind="stable")
+    return _gap(probabilities, type_indices, rank * bins // len(rank))
+
+
+def _bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+    return np.minimum((confidence * bins).astype(int), bins - 1)
+
+
+def _gap(probabilities: np.ndarray, type_indices: np.ndarray, bin_of: np.ndarray) -> float:
+    """Return the mean over photos of the gap between confidence and accuracy in their bin."""
+    surplus = (probabilities.argmax(axis=1) == type_indices) - probabilities.max(axis=1)
+    return float(np.abs(np.bincount(bin_of, surplus)).sum() / len(surplus))
+
+
+def perfect_outcomes(
+    probabilities: np.ndarray, photos: Sequence[str], *, simulations: int = SIMULATIONS, seed: int = 0
+) -> Iterator[np.ndarray]:
+    """Draw the types that photos would have if the probabilities were perfectly calibrated.
+
+    A photo that was scored several times, as in a repeated cross-validation, has one outcome: its scores share one
+    uniform number, which each turns into a type by its own distribution function.
+
+    Args:
+        probabilities: [N, 3].
+        photos: names the photo of each score.
+        simulations: number of draws.
+        seed: seed of the draws.
+
+    Yields:
+        int [N], index into `SCAR_TYPES`.
+    """
+    _, photo = np.unique(np.asarray(photos), return_inverse=True)
+    edges = probabilities.cumsum(axis=1)[:, :-1]
+    random = np.random.default_rng(seed)
+    for _ in range(simulations):
+        yield (random.random(photo.max() + 1)[photo, None] >= edges).sum(axis=1)
+
+
+def calibration_error_by_chance(
+    probabilities: np.ndarray,
+    photos: Sequence[str],
+    *,
+    error: Callable[[np.ndarray, np.ndarray], float] = calibration_error,
+    simulations: int = SIMULATIONS,
+) -> Estimate:
+    """Estimate the calibration error that a perfectly calibrated model with these probabilities would show.
+
+    Few photos in a bin are right more or less often than expected, and every gap counts as error: the measured error
+    is biased upwards (Roelofs et al., "Mitigating bias in calibration error estimation", AISTATS 2022).
+
+    Args:
+        probabilities: [N, 3].
+        photos: names the photo of each score, as for `perfect_outcomes`.
+        error: the measure, from probabilities and types.
+        simulations: number of draws.
+
+    Returns:
+        The mean, and the range of 95 % of the draws.
+    """
+    errors = [error(probabilities, types) for types in perfect_outcomes(probabilities, photos, simulations=simulations)]
+    low, high = np.percentile(errors, [2.5, 97.5])
+    return Estimate(float(np.mean(errors)), float(low), float(high))
+
+
+def reliability(
+    probabilities: np.ndarray, type_indices: np.ndarray, photos: Sequence[str], *, bins: int = _BINS
+) -> list[dict[str, Any]]:
+    """Compare confidence and accuracy of the top choice in bins of equal width.
+
+    Args:
+        probabilities: [N, 3].
+        type_indices: int [N].
+        photos: names the photo of each score, as for `perfect_outcomes`.
+        bins: their number between 0 and 1.
+
+    Returns:
+        A row per bin with scores in it: its limits `from` and `to`, the number of `scores`, mean `confidence`,
+        `accuracy`, and `chance_low` and `chance_high`, between which 95 % of perfectly calibrated models lie.
+    """
+    confidence, chosen = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    bin_of = _bin_of(confidence, bins)
+    counts = np.bincount(bin_of, minlength=bins)
+
+    def means(values: np.ndarray) -> np.ndarray:
+        return np.bincount(bin_of, values, minlength=bins) / np.maximum(counts, 1)
+
+    perfect = [means(types == chosen) for types in perfect_outcomes(probabilities, photos)]
+    low, high = np.percentile(perfect, [2.5, 97.5], axis=0)
+    mean, accuracy = means(confidence), means(chosen == type_indices)
+    return [
+        {
+            "from": number / bins,
+            "to": (number + 1) / bins,
+            "scores": int(counts[number]),
+            "confidence": float(mean[number]),
+            "accuracy": float(accuracy[number]),
+            "chance_low": float(low[number]),
+            "chance_high": float(high[number]),
+        }
+        for number in np.flatnonzero(counts)
     ]
-    return float(np.sum(gaps))
+
+
+def accuracy_by_coverage(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the accuracy of the k most confident answers for k = 1..N, float [N].
+
+    One minus it is the risk-coverage curve (El-Yaniv & Wiener, JMLR 2010). Answers of equal confidence come in no
+    order, so each counts as their mean.
+
+    Args:
+        confidence: float [N].
+        right: bool [N].
+    """
+    _, level = np.unique(confidence, return_inverse=True)
+    share = (np.bincount(level, right) / np.bincount(level))[level]
+    ordered = share[np.argsort(-confidence, kind="stable")]
+    return ordered.cumsum() / np.arange(1, len(ordered) + 1)
+
+
+def accuracy_at(coverage: float, confidence: np.ndarray, right: np.ndarray) -> float:
+    """Return the accuracy when only a share `coverage`, 0 to 1, of answers is given: the most confident ones."""
+    return float(accuracy_by_coverage(confidence, right)[max(1, round(coverage * len(right))) - 1])
+
+
+def risk_coverage_area(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Return the area under the risk-coverage curve: the mean risk over all coverages; lower is better."""
+    return float(1.0 - accuracy_by_coverage(confidence, right).mean())
 
 
 def confusion(type_indices: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Count photos as int [3, 3]: rows are the true type, columns the chosen one, in the order of `SCAR_TYPES`."""
-    return metrics.confusion_matrix(type_indices, chosen, labels=list(range(len(SCAR_TYPES))))
+    types = len(SCAR_TYPES)
+    return np.bincount(types * type_indices + chosen, minlength=types**2).reshape(types, types)
 
 
 def scope_figures(
@@ -137,7 +307,23 @@ def scope_figures(
         who = [subjects[int(i)] for i in chosen]
 
         def area(i: np.ndarray, truth: np.ndarray = truth, score: np.ndarray = score) -> float:
-            return float(metrics.roc_auc_score(truth[i], score[i])) if len(np.unique(truth[i])) == 2 else float("nan")
+            return auroc(truth[i], score[i])
 
         result[kind] = bootstrap(area, who, resamples=resamples)
     return result
+
+
+def auroc(truth: np.ndarray, score: np.ndarray) -> float:
+    """Return the area under the ROC curve from ranks (Hanley & McNeil, Radiology 1982); NaN where one side is empty.
+
+    The same figure as scikit-learn's, in a tenth of the time: a bootstrap asks for thousands.
+
+    Args:
+        truth: bool [N].
+        score: float [N], higher where true is more likely.
+    """
+    positives, negatives = truth.sum(), (~truth).sum()
+    if not positives or not negatives:
+        return float("nan")
+    above = rankdata(score)[truth].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))

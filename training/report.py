@@ -1,18 +1,36 @@
-"""Pictures of a run: learning curve and confusion matrix."""
+"""What a run shows: learning curve, confusion matrix, and a report as one page without scripts or network."""
 
 from __future__ import annotations
 
+import base64
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
+import cv2
+import jinja2
+import matplotlib
 import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..datasets.atomic import write_atomically
 from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
+from ..datasets.skin_tone import TONES
+from ..inference.prediction import NOTICE
+from ..inference.regions import COLOURS, overlay
+from .metrics import Estimate
+
+_INK: Final = "#010203"
+"""Stands for the colour of the page's text in a chart: light pages have dark ink, dark ones light ink."""
+
+_BLUE: Final = "#3b82c4"
+_THUMBNAIL: Final = 240  # pixels, long side
 
 
 def draw_learning_curve(history: Sequence[dict[str, float]], best_epoch: int, path: Path) -> None:
@@ -46,6 +64,146 @@ def draw_confusion(counts: np.ndarray, path: Path) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="most probable type", ylabel="label of the photo")
     _save(figure, path)
+
+
+def report_page(
+    figures: Mapping[str, Any],
+    photo_of: Callable[[int], np.ndarray],
+    regions_of: Callable[[int], np.ndarray] | None = None,
+) -> str:
+    """Return a report as one HTML page that holds everything it shows.
+
+    Args:
+        figures: those of `evaluate.measure`, and of `evaluate.measure_trust` where they were computed.
+        photo_of: returns the upright photo of a row of the scores, RGB uint8 [H, W, 3].
+        regions_of: returns where the types are seen in it, float32 [3, h, w]; without it there are no overlays.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"share": _share, "number": _number, "plain": _plain}
+    charts = {"reliability": _reliability_chart(figures), "risk_coverage": _risk_coverage_chart(figures)}
+    if "corruptions" in figures:
+        charts["corruptions"] = _corruption_chart(figures["corruptions"])
+    template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
+        figures=figures,
+        charts=charts,
+        pictures=_pictures(figures, photo_of, regions_of),
+        types=SCAR_TYPES,
+        names=DISPLAY_NAMES,
+        colours={name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in COLOURS.items()},
+        tones=TONES,
+        notice=NOTICE,
+    )
+
+
+def _share(estimate: Mapping[str, Any] | None) -> str:
+    """Write a share in percent with its interval: `69 % (61-77)`."""
+    if estimate is None or estimate["value"] is None:
+        return "not measured"
+    value, low, high = (f"{100 * estimate[key]:.1f}".removesuffix(".0") for key in ("value", "low", "high"))
+    return f"{value} % ({low} to {high})"
+
+
+def _number(estimate: Mapping[str, Any] | None) -> str:
+    return "not measured" if estimate is None else str(Estimate(**estimate))
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _pictures(
+    figures: Mapping[str, Any],
+    photo_of: Callable[[int], np.ndarray],
+    regions_of: Callable[[int], np.ndarray] | None,
+) -> dict[int, dict[str, str]]:
+    """Return, by row of the scores, the `photo` and where known its `overlay` as data addresses."""
+    pictures: dict[int, dict[str, str]] = {}
+    for kind in ("worst", "missed", "falsely_refused"):
+        for row in (entry["row"] for entry in figures[kind] if entry["row"] not in pictures):
+            small = _thumbnail(photo_of(row))
+            pictures[row] = {"photo": _address(small)}
+            if regions_of is not None and kind == "worst":
+                painted = overlay(small, regions_of(row))[: small.shape[0]]  # the page has the legend
+                pictures[row]["overlay"] = _address(painted)
+    return pictures
+
+
+def _thumbnail(photo: np.ndarray) -> np.ndarray:
+    scale = min(1.0, _THUMBNAIL / max(photo.shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
+    return cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _address(picture: np.ndarray) -> str:
+    """Return an RGB picture as the address of a JPEG that stands in the page itself."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+
+
+def _reliability_chart(figures: Mapping[str, Any]) -> Markup:
+    """Draw accuracy against confidence, with the range that chance allows a perfectly calibrated model."""
+    figure, axes = _chart("mean probability of the most probable type", "share that was right")
+    bins = figures["reliability"]["bins"]
+    axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":")
+    for row in bins:
+        low, high = row["chance_low"], row["chance_high"]
+        axes.bar(row["confidence"], high - low, width=0.05, bottom=low, color=_BLUE, alpha=0.25)
+        axes.annotate(str(row["scores"]), (row["confidence"], 0.02), ha="center", color=_INK, fontsize=8)
+    axes.plot([row["confidence"] for row in bins], [row["accuracy"] for row in bins], marker="o", color=_BLUE)
+    axes.set(xlim=(0.3, 1.0), ylim=(0.0, 1.02))
+    return _svg(figure, "reliability")
+
+
+def _risk_coverage_chart(figures: Mapping[str, Any]) -> Markup:
+    """Draw accuracy against the share of photos answered, most confident first, and where the thresholds stand."""
+    figure, axes = _chart("share of photos answered, the surest first", "share that was right")
+    curve = figures["risk_coverage"]
+    axes.plot([point["coverage"] for point in curve], [point["accuracy"] for point in curve], color=_BLUE)
+    answered, right = (figures["types"][name]["value"] for name in ("share_answered", "accuracy_answered"))
+    if right is not None:
+        axes.plot([answered], [right], marker="D", color=_INK, linestyle="", label="the classifier's own thresholds")
+        axes.legend(frameon=False, labelcolor=_INK, loc="lower left")
+    axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.02))
+    return _svg(figure, "risk_coverage")
+
+
+def _corruption_chart(corruptions: Mapping[str, Any]) -> Markup:
+    """Draw accuracy against the strength of each corruption."""
+    figure, axes = _chart("strength; 0 is the photo as it is, shrunk", "share that was right")
+    for name, rows in corruptions.items():
+        axes.plot([row["level"] for row in rows], [row["accuracy"]["value"] for row in rows], marker="o", label=name)
+    axes.axhline(1 / len(SCAR_TYPES), color=_INK, linewidth=0.8, linestyle=":")
+    axes.set(ylim=(0.0, 1.02))
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    figure.legend(frameon=False, labelcolor=_INK, ncols=len(corruptions), loc="outside upper center")
+    return _svg(figure, "corruptions")
+
+
+def _chart(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6, 4), layout="constrained", facecolor="none")
+    axes = figure.add_subplot(facecolor="none")
+    axes.set_xlabel(xlabel, color=_INK)
+    axes.set_ylabel(ylabel, color=_INK)
+    axes.tick_params(color=_INK, labelcolor=_INK)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(_INK)
+    return figure, axes
+
+
+def _svg(figure: Figure, name: str) -> Markup:
+    """Return a chart as an SVG element in the page's own font and ink, the same for the same figures."""
+    FigureCanvasAgg(figure)
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    drawing = text.getvalue()
+    nameless = re.sub(r'<g id="[^"]+"', "<g", drawing[drawing.index("<svg") :])  # a page must not use an id twice
+    return Markup(nameless.replace(_INK, "currentColor"))
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -32,14 +32,15 @@ from torch.utils.data import DataLoader
 
 from scarlens.datasets.atomic import write_atomically
 from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
-from scarlens.datasets.splits import grouped_holdout
+from scarlens.datasets.splits import grouped_holdout, refuse_parted
 from scarlens.inference.engine import TorchEngine
-from scarlens.model.calibration import Calibration, fit_calibration
+from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import load_checkpoint, save_checkpoint
 from scarlens.model.export import export_onnx, network_of
 from scarlens.model.network import NetworkOutput
+from scarlens.training.calibrate import HeldOut, calibrated
 from scarlens.training.config import TrainConfig
-from scarlens.training.evaluate import ScoredPhotos, decide, measure, score_photos, validation_loss, write_report
+from scarlens.training.evaluate import decide, measure, score_photos, validation_loss, write_report
 from scarlens.training.loader import BalancedBatches, Batch, training_batches
 from scarlens.training.report import draw_learning_curve
 from scarlens.training.run import Run, Team, TrainingError, diverged
@@ -56,7 +57,8 @@ def train(
     *,
     device: str = "cpu",
     resume: bool = False,
-    held_out: ScoredPhotos | None = None,
+    held_out: HeldOut | None = None,
+    allow_parted: bool = False,
 ) -> Path:
     """Make a checkpoint: split off a validation part, fit, calibrate, measure and export.
 
@@ -69,16 +71,19 @@ def train(
         resume: go on with an interrupted run in the same folder.
         held_out: scores to calibrate with, from a cross-validation with the same settings; without them the validation
             part serves, and without that the probabilities stay raw.
+        allow_parted: whether copies of one picture may stand on both sides of the split, which flatters the figures.
 
     Returns:
         The checkpoint, `model.safetensors`.
 
     Raises:
         TrainingError: when the folder holds another run, or the loss stops being finite.
-        SplitError: when a class has too few subjects for a validation part.
+        SplitError: when a class has too few subjects for a validation part, or the split parts copies.
         PhotoSetError: when a type has no photo, or an extra photo shows a subject of the others.
     """
     training, validation = with_validation(photos, config)
+    if not allow_parted:
+        refuse_parted([*training, *validation], [0] * len(training) + [1] * len(validation))
     checkpoint = fit(training, validation, config, out, device=device, resume=resume)
     if Team.joined(device).leads:
         write_atomically(out / "photos.csv", _photo_list(training, validation))
@@ -103,22 +108,16 @@ def _finish(
     checkpoint: Path,
     photos: Sequence[LabelledPhoto],
     validation: Sequence[LabelledPhoto],
-    held_out: ScoredPhotos | None,
+    held_out: HeldOut | None,
 ) -> None:
     """Calibrate the checkpoint, measure it on the validation part and write its ONNX form."""
     tensors, card = load_checkpoint(checkpoint)
     engine = TorchEngine(*network_of(checkpoint))
     scored = score_photos(engine, validation)
-    source, origin = (held_out, "cross-validation") if held_out else (scored, "the validation part")
+    source, origin = (held_out, "cross-validation") if held_out else (HeldOut(scored), "the validation part")
     calibration = Calibration()
-    if source.photos:
-        calibration = fit_calibration(
-            type_logits=source.type_logits,
-            scope_logits=source.scope_logits,
-            type_indices=source.type_indices,
-            repeats=source.repeats,
-            fitted_on=f"{origin}: {len(source.photos)} scores",
-        )
+    if source.scored.photos:
+        calibration = calibrated(source, fitted_on=f"{origin}: {len(source.scored.photos)} scores")
     kinds = [photo.kind for photo in photos]
     data = {"photos": {kind: kinds.count(kind) for kind in sorted(set(kinds))}}
     card = replace(card, calibration=calibration, training={**card.training, **data})
