@@ -157,7 +157,7 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold; files are named as the source names them."""
-        kinds = Counter(photo.kind for photo in self.photos)
+        kinds = Counter(printable(photo.kind) for photo in self.photos)
         contradictions, leaks = set(self.contradictions), set(self.leaks)
         return {
             "verdict": self.verdict,
@@ -179,7 +179,7 @@ class Audit:
         first, second = self.photos[pair.first], self.photos[pair.second]
         return {
             "files": [printable(str(photo.path)) for photo in (first, second)],
-            "kinds": [first.kind, second.kind],
+            "kinds": [printable(first.kind), printable(second.kind)],
             "subjects": [first.subject, second.subject],
             "how": pair.how,
             "copy": pair.copy,
@@ -245,7 +245,7 @@ def _shortcuts(photos: Sequence[LabelledPhoto], rows: Sequence[Row]) -> Iterator
     for name, chosen in sets.items():
         subjects = Counter(kind for kind, _ in {(photos[i].kind, photos[i].subject) for i in chosen})
         chosen = [i for i in chosen if subjects[photos[i].kind] >= MIN_SUBJECTS]
-        kinds = [photos[i].kind for i in chosen]
+        kinds = [printable(photos[i].kind) for i in chosen]
         if len(set(kinds)) < 2:
             continue
         try:

@@ -43,8 +43,9 @@ def canonical_orientation(image: np.ndarray) -> int:
 
     Light decides how relief looks, and skin has no upright side: seen with the light from one side, a photo and its
     seven other orientations are the same picture, and get the same answer to the last bit ("canonicalisation", Kaba
-    et al., ICML 2023). Where the light comes from is the first moment of the luma, without its darkest and brightest
-    tenths: hair, boxes and highlights are no light on skin. All numbers are whole: no order of adding changes them.
+    et al., ICML 2023), unless two orientations are lit exactly alike. Where the light comes from is the first moment of
+    the luma, without its darkest and brightest tenths: hair, boxes and highlights are no light on skin. All numbers are
+    whole: no order of adding changes them.
 
     Args:
         image: RGB uint8 [H, W, 3].
@@ -89,13 +90,10 @@ def content_window(image: np.ndarray) -> tuple[int, int, int, int]:
     height, width = image.shape[:2]
     top, bottom = _padding(small), _padding(small[::-1])
     left, right = _padding(small.swapaxes(0, 1)), _padding(small.swapaxes(0, 1)[::-1])
-    rows, columns = small.shape[0] - top - bottom, small.shape[1] - left - right
-    if rows < _LEAST_LEFT * small.shape[0] or columns < _LEAST_LEFT * small.shape[1]:
-        return 0, height, 0, width
     before, below, beside, beyond = (
         step * (flat + _PADDING_MARGIN) if flat else 0 for flat in (top, bottom, left, right)
     )
-    if before + below >= height or beside + beyond >= width:
+    if height - before - below < _LEAST_LEFT * height or width - beside - beyond < _LEAST_LEFT * width:
         return 0, height, 0, width
     return before, height - below, beside, width - beyond
 

@@ -257,6 +257,8 @@ def _agreement(one: np.ndarray, other: np.ndarray, transform: np.ndarray) -> flo
     0 where too few blocks with any structure lie over one another.
     """
     height, width = (length // _BLOCK * _BLOCK for length in other.shape)
+    if not height or not width:  # a strip
+        return 0.0
     laid = cv2.warpAffine(np.ascontiguousarray(one), transform, (width, height))
     inside = cv2.warpAffine(np.full_like(one, 255), transform, (width, height))
     left, right = _blocks(laid), _blocks(other[:height, :width])

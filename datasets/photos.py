@@ -189,10 +189,17 @@ def readable_photos(
     pairs = [(pair.first, pair.second) for pair in find_look_alikes(prints, advance=advance) if pair.copy]
     groups = linked_groups(len(good), pairs)
     known = [replace(photo, copies=int(group)) for photo, group in zip(good, groups, strict=True)]
-    joined = with_subjects(known, groups)
-    if merge:
-        return joined, errors
-    return [replace(j, subject=photo.subject or j.subject) for photo, j in zip(good, joined, strict=True)], errors
+    return (with_subjects(known, groups) if merge else _with_own_subjects(known)), errors
+
+
+def _with_own_subjects(photos: Sequence[LabelledPhoto]) -> list[LabelledPhoto]:
+    """Give photos without a subject the first that stands in their group of copies, or one made up for it."""
+    named = sorted((photo.subject, photo.copies) for photo in photos if photo.subject)
+    name_of = {group: name for name, group in reversed(named)}
+    return [
+        replace(photo, subject=photo.subject or name_of.get(photo.copies, f"look-alikes {photo.copies}"))
+        for photo in photos
+    ]
 
 
 def with_subjects(photos: Sequence[LabelledPhoto], groups: np.ndarray) -> list[LabelledPhoto]:

@@ -7,6 +7,7 @@ with the site's letters on them, it will know the site and not the scar, and its
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,7 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
 from .containers import OpenedPicture, open_jpeg, open_png
-from .splits import grouped_folds
+from .splits import SplitError, grouped_folds
 
 if TYPE_CHECKING:
     from sklearn.kernel_ridge import KernelRidge
@@ -231,7 +232,10 @@ def shortcut_test(rows: Sequence[Row], kinds: Sequence[str], subjects: Sequence[
     kind = [kinds[number] for number in chosen]
     subject = [subjects[number] for number in chosen]
     classes, truth = np.unique(np.asarray(kind), return_inverse=True)
-    splits = [grouped_folds(kind, subject, folds=MIN_SUBJECTS, seed=seed + i) for i in range(_SPLITS)]
+    _require_subjects(kind, subject)
+    # Folds that were balanced over the labels would fit the labels better than any deal of them.
+    alike = [""] * len(kind)
+    splits = [grouped_folds(alike, subject, folds=MIN_SUBJECTS, seed=seed + i) for i in range(_SPLITS)]
     deals = _deals(truth, subject, seed)
     blocks = {name: _binned(column) for name, column in zip(names, table.T, strict=True)}
     families = list(dict.fromkeys(map(_family, names)))
@@ -254,6 +258,12 @@ def shortcut_test(rows: Sequence[Row], kinds: Sequence[str], subjects: Sequence[
         auroc=_aurocs(scores, truth, classes),
         features=_importance(blocks, truth, splits[0], seed),
     )
+
+
+def _require_subjects(kinds: Sequence[str], subjects: Sequence[str]) -> None:
+    for kind, count in Counter(kind for kind, _ in set(zip(kinds, subjects, strict=True))).items():
+        if count < MIN_SUBJECTS:
+            raise SplitError(f'"{kind}" has {count} subjects, a test for shortcuts needs {MIN_SUBJECTS}')
 
 
 def _drawn(kinds: np.ndarray, seed: int) -> list[int]:

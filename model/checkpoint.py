@@ -22,8 +22,8 @@ from ..datasets.errors import ScarlensError
 from ..datasets.labels import SCAR_TYPES
 from .calibration import Calibration
 
-FORMAT: Final = 1
-"""Version of the card. A reader refuses a version that it does not know."""
+FORMAT: Final = 2
+"""Version of the card and of the evaluation transform: 2 made it canonical. A reader refuses any other version."""
 
 MAX_BYTES: Final = 500_000_000
 """A larger file is no checkpoint of this project."""

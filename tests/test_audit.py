@@ -1,6 +1,7 @@
 """The audit: its verdict, its exit status, its two files, and that nothing in the data can stop or fool it."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -126,6 +127,15 @@ def test_unreadable_files_are_listed_and_stop_nothing(clean: Path) -> None:
     assert len(found.photos) == 18 and len(found.unreadable) == 2
     assert found.verdict == [] and "2 files cannot be read" in found.warnings[0]
     assert "notes.txt" in audit_page(found, notice="")
+
+
+def test_a_folder_name_that_is_not_utf8_is_written_out(clean: Path) -> None:
+    name = os.fsdecode(b"k\xff")
+    for number in range(6):
+        save(clean / name / f"{number}.png", scene(200 + number))
+    found = audit(load_photos(clean, out_of_scope=[name]))
+    assert json.dumps(found.to_dict()).encode()
+    assert "k\\udcff" in audit_page(found, notice="").encode().decode()
 
 
 def test_nothing_readable_is_a_verdict_and_no_crash(tmp_path: Path) -> None:

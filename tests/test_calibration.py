@@ -41,8 +41,20 @@ def fitted(type_logits: np.ndarray, type_indices: np.ndarray) -> Calibration:
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5, 6.0])
 def test_temperature_is_recovered(temperature: float) -> None:
-    calibration = fitted(*drawn(6000, seed=1, temperature=temperature))
+    calibration = fitted(*drawn(40_000, seed=1, temperature=temperature))
     assert calibration.temperature == pytest.approx(temperature, rel=0.06)
+
+
+def test_few_photos_leave_the_temperature_near_one_and_lose_less_for_it() -> None:
+    losses: list[list[float]] = []
+    for seed in range(60):
+        calibration = fitted(*drawn(84, seed=seed))
+        assert 0.75 < calibration.temperature < 1.33
+        logits, types = drawn(2000, seed=1000 + seed)
+        chances = [calibration.probabilities(logits), Calibration().probabilities(logits)]
+        losses.append([float(-np.log(chance[np.arange(2000), types]).mean()) for chance in chances])
+    fitted_loss, raw_loss = np.mean(losses, axis=0)
+    assert fitted_loss < raw_loss + 0.001  # logits that need no temperature
 
 
 def test_temperature_makes_confidence_equal_accuracy() -> None:
@@ -126,6 +138,14 @@ def test_few_photos_of_the_three_types_are_refused() -> None:
     refused = calibration.in_scope(logits) < calibration.scope_threshold
     assert refused[types >= 0].mean() == pytest.approx(FALSE_REFUSALS, abs=0.015)
     assert refused[types < 0].mean() > 0.5
+
+
+@pytest.mark.parametrize(("count", "refuses"), [(23, False), (24, True), (60, True)])
+def test_too_few_photos_of_the_three_types_refuse_nothing(count: int, refuses: bool) -> None:
+    # The lowest of 23 scores already refuses more than one photo in 25.
+    types = np.array([*[-1] * count, *(number % 3 for number in range(count))])
+    calibration = scope_fitted(np.linspace(-1, 3, 2 * count), types)
+    assert (calibration.scope_threshold > 0.0) is refuses
 
 
 def test_without_out_of_scope_photos_nothing_is_refused() -> None:

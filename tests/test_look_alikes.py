@@ -150,6 +150,15 @@ def test_pictures_without_keypoints_are_only_hashed(shape: tuple[int, int]) -> N
     assert [(pair.first, pair.second, pair.how) for pair in pairs] == [(0, 1, "same file")]
 
 
+@pytest.mark.parametrize("shape", [(50, 2000), (3, 500), (500, 3)])
+def test_strips_that_are_alike_stop_nothing(shape: tuple[int, int]) -> None:
+    strip = cv2.resize(scene(0), (shape[1], shape[0]))
+    other = strip.copy()
+    other[0, 0] ^= 1
+    for pair in find_look_alikes([print_of(strip), print_of(other)]):
+        assert (pair.first, pair.second) == (0, 1)
+
+
 def test_no_photo_and_one_photo_have_no_pair() -> None:
     assert find_look_alikes([]) == []
     assert find_look_alikes([print_of(scene(0))]) == []

@@ -296,6 +296,21 @@ def test_subjects_that_share_a_photo_become_one(tmp_path: Path) -> None:
     assert len({photo.copies for photo in good}) == 3  # one picture twice, two others
 
 
+def test_a_copy_gets_a_subject_of_its_own_picture_and_no_other(tmp_path: Path) -> None:
+    # Ann and Bob share one picture; the copy without a name is of another one, which is Bob's alone.
+    shared, other = (render_photo("boxcar", seed=seed, size=128).image for seed in (3, 4))
+    for name, image in (("a", shared), ("b1", other), ("b1copy", other), ("b2", shared)):
+        save(tmp_path / f"{name}.png", image)
+    rows = ("a.png,boxcar,Ann", "b1.png,boxcar,Bob", "b1copy.png,boxcar,", "b2.png,boxcar,Bob")
+    good, _ = readable_photos(load_photos(manifest(tmp_path / "m.csv", "file,label,subject", *rows)))
+    assert {photo.path.stem: photo.subject for photo in good} == {
+        "a": "Ann",
+        "b1": "Bob",
+        "b1copy": "Bob",
+        "b2": "Bob",
+    }
+
+
 def test_extra_photos_are_marked(tmp_path: Path) -> None:
     for number, name in enumerate(("measured", "learned")):
         save(tmp_path / name / "boxcar" / "a.png", render_photo("boxcar", seed=number, size=64).image)

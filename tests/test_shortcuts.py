@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scarlens.datasets import shortcuts
 from scarlens.datasets.reader import read_image
 from scarlens.datasets.shortcuts import file_features, picture_features, shortcut_test
 from scarlens.datasets.splits import SplitError
@@ -96,6 +97,19 @@ def test_clean_photos_have_no_shortcut() -> None:
     assert test.bare.p > 0.01
     assert test.bare.balanced_accuracy < test.chance + 0.1
     assert test.counts == dict.fromkeys(KINDS, 30)
+
+
+def test_p_values_of_noise_are_not_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shortcuts, "_importance", lambda *_: {})
+    random = np.random.default_rng(0)
+    kinds = [KINDS[number % 3] for number in range(60)]
+    subjects = [f"person {number}" for number in range(60)]
+    found = []
+    for _ in range(60):
+        rows = [{f"file size: {name}": value for name, value in enumerate(row)} for row in random.normal(size=(60, 3))]
+        found.append(shortcut_test(rows, kinds, subjects).everything.p)
+    assert np.mean(np.array(found) <= 0.1) < 0.18
+    assert 0.38 < np.mean(found) < 0.62
 
 
 def padded(image: np.ndarray) -> np.ndarray:

@@ -84,7 +84,8 @@ def crossvalidate(
         report: called with a line of text after each fold.
 
     Returns:
-        The figures that `metrics.json` holds; in a process that does not lead, without those of changed photos.
+        The figures that `metrics.json` holds; in a process that does not lead, without those of changed photos
+        and decided without limits of quality, which come from them.
 
     Raises:
         SplitError: when a class has too few subjects for the folds, or the folds part copies.
@@ -106,6 +107,8 @@ def crossvalidate(
             kept = [photo for photo, other in zip(measured, fold_of, strict=True) if other != fold]
             held_out = [photo for photo, other in zip(measured, fold_of, strict=True) if other == fold]
             training, validation = with_validation([*kept, *extra], seeded)
+            if not allow_parted:
+                refuse_parted([*training, *validation], [0] * len(training) + [1] * len(validation))
             checkpoint = fit(training, validation, seeded, run, device=device, resume=resume)
             engine = TorchEngine(*network_of(checkpoint), device=device)
             scored = score_photos(engine, held_out)

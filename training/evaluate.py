@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -254,8 +255,9 @@ def evaluate(
 
 def seen(engine: Engine, calibration: Calibration, photo: Path) -> np.ndarray:
     """Return where an engine sees each type in a photo, float32 [3, h, w], as `Prediction.regions` has it."""
-    engine.card = replace(engine.card, calibration=calibration)
-    return Classifier(engine).predict(photo).regions
+    judged = copy(engine)
+    judged.card = replace(engine.card, calibration=calibration)
+    return Classifier(judged).predict(photo).regions
 
 
 def write_report(

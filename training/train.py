@@ -40,11 +40,12 @@ from scarlens.model.export import export_onnx, network_of
 from scarlens.model.network import NetworkOutput
 from scarlens.training.calibrate import HeldOut, calibrated
 from scarlens.training.config import TrainConfig
-from scarlens.training.evaluate import decide, measure, score_photos, validation_loss, write_report
+from scarlens.training.evaluate import measure, validation_loss, write_report
 from scarlens.training.loader import BalancedBatches, Batch, training_batches
 from scarlens.training.report import draw_learning_curve
 from scarlens.training.run import Run, Team, TrainingError, diverged
 from scarlens.training.runlog import RunLog
+from scarlens.training.scores import decide, score_photos
 
 STATE_FILE: Final = "state.pt"
 CHECKPOINT_FILE: Final = "model.safetensors"
