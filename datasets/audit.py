@@ -12,9 +12,9 @@ import numpy as np
 from .errors import printable
 from .labels import DISPLAY_NAMES, SCAR_TYPES
 from .look_alikes import Fingerprint, LookAlike, find_look_alikes, fingerprint, linked_groups
-from .photos import LabelledPhoto, with_subjects
+from .photos import LabelledPhoto, each_readable, with_subjects
 from .preprocess import frame
-from .reader import ImageReadError, read_bytes, read_image
+from .reader import ImageReadError
 from .shortcuts import (
     CONTENT_FAMILIES,
     MIN_SUBJECTS,
@@ -203,19 +203,11 @@ def audit(photos: Sequence[LabelledPhoto], *, advance: Callable[[], None] = lamb
     rows: list[Row] = []
     framed: list[Row] = []
     errors: list[ImageReadError] = []
-    for photo in photos:
-        try:
-            data = read_bytes(photo.path)
-            image = read_image(data, name=str(photo.path))
-        except ImageReadError as error:
-            errors.append(error)
-            advance()  # it will not be compared
-        else:
-            good.append(photo)
-            prints.append(fingerprint(data, image))
-            rows.append({**file_features(data, image), **picture_features(image)})
-            framed.append(picture_features(frame(image, _FRAMED_SIDE).square))
-        advance()
+    for photo, data, image in each_readable(photos, errors, advance=advance):
+        good.append(photo)
+        prints.append(fingerprint(data, image))
+        rows.append({**file_features(data, image), **picture_features(image)})
+        framed.append(picture_features(frame(image, _FRAMED_SIDE).square))
     pairs = find_look_alikes(prints, advance=advance)
     joined = _joined(good, pairs)
     return Audit(

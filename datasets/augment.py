@@ -7,7 +7,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from .preprocess import frame
+from .preprocess import frame, shrunk
 
 _BOXED: Final = 0.3
 """Share of views with a pasted box: every type gets them, so that a box says nothing about the type."""
@@ -16,7 +16,7 @@ _BORDERED: Final = 0.2
 _LETTERED: Final = 0.3
 
 _WEB_SIDES: Final = (224, 512)
-"""Range of the long side in pixels: the sources differ in resolution, which must not tell them apart."""
+"""Range of the long side in pixels that larger photos are shrunk to: resolution must not tell the source."""
 
 
 class Augmentation:
@@ -61,18 +61,9 @@ class Augmentation:
         for step in (self._filed, self._framed):
             step.set_random_seed(seed)
         random = np.random.default_rng(seed)
-        filed = self._filed(image=with_marks(_web_sized(image, random), random))["image"]
+        filed = self._filed(image=with_marks(shrunk(image, int(random.integers(*_WEB_SIDES))), random))["image"]
         # A little larger than the network's input, so that a crop rarely has to be enlarged.
         return self._framed(image=frame(filed, self.size * 8 // 7).square)["image"]
-
-
-def _web_sized(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Shrink a photo to a long side between the least and the largest of `_WEB_SIDES`, unless it is smaller."""
-    scale = random.integers(*_WEB_SIDES) / max(image.shape[:2])
-    if scale >= 1.0:
-        return image
-    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def with_marks(image: np.ndarray, random: np.random.Generator) -> np.ndarray:

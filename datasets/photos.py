@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -172,17 +172,9 @@ def readable_photos(
     good: list[LabelledPhoto] = []
     prints: list[Fingerprint] = []
     errors: list[ImageReadError] = []
-    for photo in photos:
-        try:
-            data = read_bytes(photo.path)
-            image = read_image(data, name=str(photo.path))
-        except ImageReadError as error:
-            errors.append(error)
-            advance()  # it will not be compared
-        else:
-            good.append(photo)
-            prints.append(fingerprint(data, image))
-        advance()
+    for photo, data, image in each_readable(photos, errors, advance=advance):
+        good.append(photo)
+        prints.append(fingerprint(data, image))
     if not any(photo.label != OUT_OF_SCOPE for photo in good):
         first = f", the first: {errors[0]}" if errors else ""
         raise PhotoSetError(f"no photo of the three types can be read; {len(errors)} files cannot{first}")
@@ -190,6 +182,28 @@ def readable_photos(
     groups = linked_groups(len(good), pairs)
     known = [replace(photo, copies=int(group)) for photo, group in zip(good, groups, strict=True)]
     return (with_subjects(known, groups) if merge else _with_own_subjects(known)), errors
+
+
+def each_readable(
+    photos: Iterable[LabelledPhoto], errors: list[ImageReadError], *, advance: Callable[[], None]
+) -> Iterator[tuple[LabelledPhoto, bytes, np.ndarray]]:
+    """Yield the photos that can be read, each with its file's content and its picture, RGB uint8 [H, W, 3].
+
+    Args:
+        photos: the photos.
+        errors: where the errors of the others are put.
+        advance: called after each photo; twice for one that cannot be read, since it will not be compared.
+    """
+    for photo in photos:
+        try:
+            data = read_bytes(photo.path)
+            image = read_image(data, name=str(photo.path))
+        except ImageReadError as error:
+            errors.append(error)
+            advance()
+        else:
+            yield photo, data, image
+        advance()
 
 
 def _with_own_subjects(photos: Sequence[LabelledPhoto]) -> list[LabelledPhoto]:

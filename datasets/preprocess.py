@@ -95,6 +95,15 @@ def fit_square(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.copyMakeBorder(scaled, top, size - bottom, left, size - right, cv2.BORDER_REFLECT)
 
 
+def shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """Shrink the long side of a uint8 [H, W, 3] photo to `side` pixels; a smaller photo stays as it is."""
+    scale = side / max(image.shape[:2])
+    if scale >= 1.0:
+        return image
+    height, width = (max(1, round(length * scale)) for length in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
 def photo_window(height: int, width: int, size: int) -> tuple[int, int, int, int]:
     """Return where `fit_square` puts a photo: top, bottom, left, right in pixels of the square."""
     scale = size / max(height, width)

@@ -9,6 +9,8 @@ from typing import Final
 import cv2
 import numpy as np
 
+from .preprocess import shrunk
+
 TONES: Final = {
     "very_light": (55.0, 90.0),
     "light": (41.0, 55.0),
@@ -47,7 +49,7 @@ def typology_angle(image: np.ndarray) -> float | None:
         Degrees, -90 to 90 for colours of skin, lower for darker skin; None where less than a tenth of the photo has
         the colour of skin.
     """
-    small = _shrunk(image)
+    small = shrunk(image, _LONGEST)
     skin = _skin(small)
     if skin.mean() < _LEAST_SKIN:
         return None
@@ -60,14 +62,6 @@ def typology_angle(image: np.ndarray) -> float | None:
 def tone_of(angle: float) -> str:
     """Return the group, a key of `TONES`, of an angle in degrees."""
     return next((name for name, (above, _) in TONES.items() if angle > above), "dark")
-
-
-def _shrunk(image: np.ndarray) -> np.ndarray:
-    scale = _LONGEST / max(image.shape[:2])
-    if scale >= 1.0:
-        return image
-    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _skin(image: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from ..datasets.canonical import ORIENTATIONS, turned
 from ..datasets.labels import SCAR_TYPES
 from ..datasets.photos import LabelledPhoto
-from ..datasets.preprocess import Framed, frame
+from ..datasets.preprocess import Framed, frame, shrunk
 from ..datasets.reader import read_image
 from ..inference.engine import Engine
 from .scores import Change, ScoredPhotos, score_framed, score_photos
@@ -118,18 +118,9 @@ def equalised(image: np.ndarray) -> np.ndarray:
     return compressed(cv2.resize(square, (EQUAL_SIDE, EQUAL_SIDE), interpolation=cv2.INTER_AREA), EQUAL_QUALITY)
 
 
-def shrunk(image: np.ndarray) -> np.ndarray:
-    """Shrink the long side to `CORRUPTED_SIDE` pixels; a smaller photo stays as it is."""
-    scale = CORRUPTED_SIDE / max(image.shape[:2])
-    if scale >= 1.0:
-        return image
-    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-
-
 def corrupted(image: np.ndarray, name: str, strength: float) -> np.ndarray:
     """Corrupt a photo, shrunk before, in the way `name` of `STRENGTHS`."""
-    return _CORRUPTIONS[name](shrunk(image), strength)
+    return _CORRUPTIONS[name](shrunk(image, CORRUPTED_SIDE), strength)
 
 
 def _noise(image: np.ndarray, deviation: float) -> np.ndarray:
@@ -200,7 +191,7 @@ def _changes() -> Iterator[tuple[str, Change]]:
     yield "white_box", with_box
     yield "black_border", with_border
     yield "caption", with_caption
-    yield SHRUNK, shrunk
+    yield SHRUNK, partial(shrunk, side=CORRUPTED_SIDE)
     for name, strengths in STRENGTHS.items():
         for level, strength in enumerate(strengths, start=1):
             yield corruption_name(name, level), partial(corrupted, name=name, strength=strength)
