@@ -24,11 +24,11 @@ from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import Card
 
 FORMATS = (".csv", ".jsonl", ".parquet")
-RED, GREEN, GREY, BLACK, WHITE = (255, 0, 0), (0, 255, 0), (128, 128, 128), (0, 0, 0), (255, 255, 255)
+RED, GREEN, GREY, BLACK, YELLOW = (255, 0, 0), (0, 255, 0), (128, 128, 128), (0, 0, 0), (255, 255, 0)
 
 
 class ColourEngine:
-    """Red is ice pick, green boxcar, blue rolling, grey ambiguous, black out of scope, and white makes it fail."""
+    """Red is ice pick, green boxcar, blue rolling, grey ambiguous, black out of scope, and yellow makes it fail."""
 
     card = Card(
         trunk="squeezenet1_1",
@@ -45,8 +45,8 @@ class ColourEngine:
     def __call__(self, photos: np.ndarray) -> Scores:
         self.batches.append(len(photos))
         colours = photos.mean(axis=(2, 3))
-        if (colours.min(axis=1) > 0.99).any():
-            raise RuntimeError("white; =1+1\nfails")
+        if ((colours[:, :2].min(axis=1) > 0.0) & (colours[:, 2] < -0.9)).any():
+            raise RuntimeError("yellow; =1+1\nfails")
         return Scores(np.zeros((len(photos), 3, 2, 2), np.float32), 3 * colours, 20 * colours.max(axis=1) + 10)
 
 
@@ -268,7 +268,7 @@ def test_every_name_comes_through_and_can_be_turned_back(folder: Path, classifie
 def test_no_cell_of_a_csv_is_a_formula(folder: Path, classifier: Classifier, separator: str) -> None:
     hostile_names(folder)
     (folder / "content.jpg").write_bytes(b";=1+1;@x\n=1")
-    save(folder / "white.png", WHITE)
+    save(folder / "yellow.png", YELLOW)
     table = folder.parent / "t.csv"
     scarlens.predict_folder(folder, table, classifier=classifier)
     text = table.read_text("utf-8")
@@ -299,12 +299,12 @@ def test_a_table_within_the_folder_is_no_row_and_a_second_run_makes_the_same(
 
 def test_a_photo_that_breaks_the_engine_costs_one_row(folder: Path) -> None:
     for number in range(5):
-        save(folder / f"{number}.png", WHITE if number == 2 else RED)
+        save(folder / f"{number}.png", YELLOW if number == 2 else RED)
     engine = ColourEngine()
     summary = scarlens.predict_folder(folder, folder.parent / "t.jsonl", classifier=Classifier(engine))
     rows = read(folder.parent / "t.jsonl")
     assert [row["status"] for row in rows] == ["ok", "ok", "error", "ok", "ok"]
-    assert rows[2]["reason"] == "RuntimeError: white, =1+1\\nfails"
+    assert rows[2]["reason"] == "RuntimeError: yellow, =1+1\\nfails"
     assert (rows[2]["width"], rows[2]["height"], rows[2]["label"]) == (80, 70, None) and rows[2]["sha256"]
     assert summary.errors == 1
     assert engine.batches == [5, 1, 1, 1, 1, 1]

@@ -17,7 +17,7 @@ from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from scarlens.inference.engine import OnnxEngine, open_engine
 from scarlens.model.calibration import Calibration
-from scarlens.model.checkpoint import BLANK_SEAL, Card, CheckpointError, load_checkpoint, save_checkpoint, seal
+from scarlens.model.checkpoint import BLANK_SEAL, FORMAT, Card, CheckpointError, load_checkpoint, save_checkpoint, seal
 from scarlens.model.export import export_onnx, network_of
 from scarlens.model.network import ScarNetwork
 
@@ -312,8 +312,8 @@ def test_card_round_trip() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "expected a card of format 1, found 2"),
-        ({"format": None}, "expected a card of format 1"),
+        ({"format": FORMAT + 1}, f"expected a card of format {FORMAT}, found {FORMAT + 1}"),
+        ({"format": None}, f"expected a card of format {FORMAT}"),
         ({"licence": "none"}, r"unknown fields: \['licence'\]"),
         ({"scar_types": SCAR_TYPES[::-1]}, "in this order"),
         ({"scar_types": ["a", "b"]}, "in this order"),
