@@ -117,8 +117,8 @@ def crossvalidate(
             done.append(Fold(checkpoint, HeldOut(scored, changed)))
             report(f"repeat {repeat + 1}/{repeats}, fold {fold + 1}/{folds}: {_count_right(scored)}")
         calibrations += other_folds_calibrations([fold.held_out for fold in done[-folds:]])
-    held_out = HeldOut.joined([fold.held_out for fold in done])
-    everything = held_out.scored
+    joined = HeldOut.joined([fold.held_out for fold in done])
+    everything = joined.scored
     decided = Decisions.joined([decide(f.held_out.scored, c) for f, c in zip(done, calibrations, strict=True)])
     figures = {
         "command": f"scarlens crossvalidate --data DATA --out OUT --folds {folds} --repeats {repeats}",
@@ -128,7 +128,7 @@ def crossvalidate(
         "uncalibrated": uncalibrated_figures(everything),
     }
     if team.leads:
-        write_atomically(out / CHANGES_FILE, changes_csv(held_out.changed))
+        write_atomically(out / CHANGES_FILE, changes_csv(joined.changed))
         figures |= _trust(done, calibrations, everything, decided)
         write_report(out, figures, everything, decided, regions=lambda row: _seen(done, calibrations, row))
     return figures
