@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import repeat
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -18,14 +18,15 @@ from scarlens.datasets.errors import ScarlensError, printable
 from scarlens.inference.prediction import NOTICE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from scarlens.datasets.photos import LabelledPhoto
     from scarlens.inference.classifier import Classifier
     from scarlens.inference.safety import Context
 
 SOME_ERRORS: Final = 3
 """Exit status when the work is done but some files could not be read."""
+
+SHOULD_NOT_TRAIN: Final = 3
+"""Exit status of an audit that found what should be mended before training."""
 
 app = typer.Typer(
     help=f"Tell ice pick, boxcar and rolling acne scars apart, and know when not to. {NOTICE}",
@@ -108,7 +109,8 @@ def predict(
 
     classifier = _classifier(checkpoint)
     failed = False
-    for photo, picture in zip(photos, overlay_files(overlay, photos) if overlay else repeat(None)):  # noqa: B905
+    pictures = overlay_files(overlay, photos) if overlay else [None] * len(photos)
+    for photo, picture in zip(photos, pictures, strict=True):
         try:
             _predict_one(classifier, photo, context, as_json=as_json, picture=picture)
         except (ScarlensError, OSError) as error:
@@ -237,11 +239,8 @@ def evaluate(
     from scarlens.training.evaluate import evaluate as evaluate_checkpoint
 
     photos = _labelled_photos(data, out_of_scope, [], copies="allow")
-    with _bar("scored") as move:
-        done = iter(range(1, len(photos) + 1))
-        figures = evaluate_checkpoint(
-            checkpoint, photos, out, device=device, advance=lambda: move(next(done), len(photos))
-        )
+    with _counter("scored", len(photos)) as advance:
+        figures = evaluate_checkpoint(checkpoint, photos, out, device=device, advance=advance)
     _say(f"report: {out / 'report.html'}")
     _print_figures(figures, as_json=as_json)
 
@@ -260,9 +259,8 @@ def audit(
     from scarlens.datasets.photos import load_photos
 
     photos = load_photos(data, out_of_scope=out_of_scope)
-    with _bar("read and compared") as move:
-        done = iter(range(1, 2 * len(photos) + 1))
-        found = audit_photos(photos, advance=lambda: move(next(done), 2 * len(photos)))
+    with _counter("read and compared", 2 * len(photos)) as advance:
+        found = audit_photos(photos, advance=advance)
     out.mkdir(parents=True, exist_ok=True)
     content = json.dumps(found.to_dict(), indent=2)
     write_atomically(out / "audit.json", content.encode())
@@ -273,7 +271,7 @@ def audit(
         output.print("\n".join(found.summary_lines()), markup=False)
     _say(f"report: {out / 'audit.html'}")
     if found.verdict:
-        raise typer.Exit(SOME_ERRORS)
+        raise typer.Exit(SHOULD_NOT_TRAIN)
 
 
 @app.command()
@@ -364,9 +362,7 @@ def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path
     from scarlens.datasets.photos import load_photos, readable_photos
 
     photos = load_photos(data, out_of_scope=out_of_scope, extra=extra)
-    with _bar("read and compared") as move:
-        done = iter(range(1, 2 * len(photos) + 1))
-        advance = lambda: move(next(done), 2 * len(photos))  # noqa: E731
+    with _counter("read and compared", 2 * len(photos)) as advance:
         good, errors = readable_photos(photos, merge=copies == "merge", advance=advance)
     for error in errors:
         _say(f"left out: {error}")
@@ -393,3 +389,11 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=messages, disable=not messages.is_terminal, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _counter(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a progress bar that moves by one at each call."""
+    with _bar(what) as move:
+        done = count(1)
+        yield lambda: move(next(done), total)
