@@ -21,7 +21,6 @@ from scarlens.model.export import network_of
 from scarlens.training.calibrate import CHANGES_FILE, HeldOut, calibrated
 from scarlens.training.config import TrainConfig
 from scarlens.training.evaluate import (
-    averaging_cost,
     measure,
     measure_trust,
     seen,
@@ -37,7 +36,7 @@ from scarlens.training.scores import (
     read_changes,
     score_photos,
 )
-from scarlens.training.stress import ALL_CHANGES, ORIGINAL, score_changes, tried_photos
+from scarlens.training.stress import ALL_CHANGES, ORIGINAL, averaging_seconds, score_changes, tried_photos
 from scarlens.training.train import fit, with_validation
 
 
@@ -170,7 +169,7 @@ def _trust(
     tried = [photo for fold in done for photo in fold.held_out.changed[ORIGINAL].photos]
     figures = measure_trust(everything.photos, decided, tried, changed)
     last = TorchEngine(*network_of(done[-1].checkpoint))
-    figures["orientation_averaging"] |= averaging_cost(last, tried)
+    figures["orientation_averaging"] |= averaging_seconds(last, tried)
     return figures
 
 

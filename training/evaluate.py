@@ -43,7 +43,6 @@ WORST: Final = 12
 """Photos of each kind of mistake that a report shows."""
 
 _CURVE_POINTS: Final = 100
-_TIMED: Final = 12  # photos: enough for a mean of the seconds
 
 
 def validation_loss(scored: ScoredPhotos) -> float:
@@ -190,11 +189,6 @@ def uncalibrated_figures(scored: ScoredPhotos) -> dict[str, Any]:
     return {name: asdict(figures[name]) for name in ("log_loss", "brier_score", "expected_calibration_error")}
 
 
-def averaging_cost(engine: Engine, photos: Sequence[LabelledPhoto]) -> dict[str, float]:
-    """Measure on a few photos what averaging over the eight orientations costs; see `stress.averaging_seconds`."""
-    return averaging_seconds(engine, photos[:_TIMED])
-
-
 def summary_lines(figures: dict[str, Any]) -> list[str]:
     """Return the figures as lines for a terminal."""
     lines = [f"{figures['photos']} photos of {figures['subjects']} subjects; 95 % intervals over resampled subjects"]
@@ -248,7 +242,7 @@ def evaluate(
         **measure(photos, decisions),
         **measure_trust(photos, decisions, tried, decided),
     }
-    figures["orientation_averaging"] |= averaging_cost(engine, tried)
+    figures["orientation_averaging"] |= averaging_seconds(engine, tried)
     write_report(out, figures, scored, decisions, regions=lambda row: seen(engine, calibration, photos[row].path))
     return figures
 

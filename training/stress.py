@@ -58,6 +58,7 @@ Only its brightness is turned around: a photo of skin is rather too dark than to
 """
 
 _CHUNK: Final = 32  # photos the network sees at a time
+_TIMED: Final = 12  # photos: enough for a mean of the seconds
 
 
 def zoomed(image: np.ndarray, factor: float) -> np.ndarray:
@@ -248,13 +249,13 @@ def _turned_squares(framed: Framed) -> list[Framed]:
 
 
 def averaging_seconds(engine: Engine, photos: Sequence[LabelledPhoto]) -> dict[str, float]:
-    """Time photos on their way from file to scores, by the network's square alone and by its eight orientations.
+    """Time the first photos from file to scores, by the network's square alone and by its eight orientations.
 
     Returns:
         `forward_passes` a photo, mean seconds a photo with one pass and with all (`seconds_one`, `seconds_all`), and
         their `seconds_ratio`.
     """
-    passes = len(ORIENTATIONS)
+    photos, passes = photos[:_TIMED], len(ORIENTATIONS)
     _seconds(engine, photos[:1], passes)  # warms up
     one, every = _seconds(engine, photos, 1), _seconds(engine, photos, passes)
     return {"forward_passes": passes, "seconds_one": one, "seconds_all": every, "seconds_ratio": every / one}
