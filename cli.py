@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scarlens.datasets.photos import LabelledPhoto
     from scarlens.inference.classifier import Classifier
     from scarlens.inference.safety import Context
+    from scarlens.training.config import TrainConfig
 
 SOME_ERRORS: Final = 3
 """Exit status when the work is done but some files could not be read."""
@@ -104,8 +105,10 @@ def predict(
     keloid_history: KeloidHistory = None,
 ) -> None:
     """Classify photos: the plausible types, where they are seen, and what the documents say about treating them."""
-    context = _context(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
     from scarlens.inference.regions import overlay_files
+    from scarlens.inference.safety import told
+
+    context = told(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
 
     classifier = _classifier(checkpoint)
     failed = False
@@ -163,9 +166,9 @@ def batch(
 
 @app.command()
 def train(
-    data: Data,
     out: Out,
-    out_of_scope: OutOfScope = [],  # noqa: B006 - typer reads the default, nobody changes it
+    data: Data = [],  # noqa: B006 - typer reads the default, nobody changes it
+    out_of_scope: OutOfScope = [],  # noqa: B006
     extra: Extra = [],  # noqa: B006
     config: Config = None,
     settings: Setting = [],  # noqa: B006
@@ -176,8 +179,13 @@ def train(
     device: Device = "cpu",
     resume: Resume = False,
 ) -> None:
-    """Train a checkpoint on labelled photos."""
-    resolved = _config(config, settings, out if resume else None)
+    """Train a checkpoint on labelled photos; without --data on photos of scars that are rendered first."""
+    resolved = _config(config, settings, out if resume else None, embedded=not data)
+    if not data:
+        from scarlens.training.embedded import COUNT, embedded_photos
+
+        with _counter("rendered", COUNT) as advance:
+            data = [embedded_photos(out / "rendered", seed=resolved.seed, advance=advance)]
     photos = _labelled_photos(data, out_of_scope, extra, copies)
 
     # Here, not above: torch takes seconds to load, and a mistake in the data should show at once.
@@ -253,23 +261,19 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Find what would spoil a training: copies, contradictory labels, shortcuts. Status 3 where it should not start."""
-    from scarlens.datasets.atomic import write_atomically
     from scarlens.datasets.audit import audit as audit_photos
-    from scarlens.datasets.audit_page import audit_page
+    from scarlens.datasets.audit_page import write_audit
     from scarlens.datasets.photos import load_photos
 
     photos = load_photos(data, out_of_scope=out_of_scope)
     with _counter("read and compared", 2 * len(photos)) as advance:
         found = audit_photos(photos, advance=advance)
-    out.mkdir(parents=True, exist_ok=True)
-    content = json.dumps(found.to_dict(), indent=2)
-    write_atomically(out / "audit.json", content.encode())
-    write_atomically(out / "audit.html", audit_page(found, notice=NOTICE).encode())
+    page = write_audit(out, found, notice=NOTICE)
     if as_json:
-        print(content)
+        print(json.dumps(found.to_dict(), indent=2))
     else:
         output.print("\n".join(found.summary_lines()), markup=False)
-    _say(f"report: {out / 'audit.html'}")
+    _say(f"report: {page}")
     if found.verdict:
         raise typer.Exit(SHOULD_NOT_TRAIN)
 
@@ -284,7 +288,8 @@ def render(
     """Render photos of scars from relief and light, with exact labels."""
     from scarlens.datasets.rendering import write_photos
 
-    _say(f"manifest: {write_photos(out, count=count, seed=seed, size=size)}")
+    with _counter("rendered", count) as advance:
+        _say(f"manifest: {write_photos(out, count=count, seed=seed, size=size, advance=advance)}")
 
 
 @app.command()
@@ -310,31 +315,16 @@ def treatments(
     keloid_history: KeloidHistory = None,
 ) -> None:
     """Print what the five documents say about treating each type, every claim with its document."""
+    from scarlens.inference.safety import told
     from scarlens.inference.treatment_tables import print_tables
     from scarlens.inference.treatments import everything, plan
 
-    context = _context(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
+    context = told(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
     if as_json:
         content = plan(scar_type, (), context).to_dict() if scar_type else everything(context)
         print(json.dumps(content, indent=2))
     else:
         print_tables(Console(highlight=False), scar_type, context)
-
-
-def _context(
-    skin_type: str | None, pregnant: bool | None, months: float | None, acne: bool | None, keloids: bool | None
-) -> Context | None:
-    """Return what was told about the person, or None when nothing was."""
-    from scarlens.inference.safety import Context, read_skin_type
-
-    context = Context(
-        skin_type=None if skin_type is None else read_skin_type(skin_type),
-        pregnant=pregnant,
-        isotretinoin_months=months,
-        active_acne=acne,
-        keloid_history=keloids,
-    )
-    return None if context == Context() else context
 
 
 def _say(text: str) -> None:
@@ -348,12 +338,13 @@ def _classifier(checkpoint: Path | None) -> Classifier:
     return load(checkpoint) if checkpoint else load()
 
 
-def _config(file: Path | None, settings: Iterable[str], resumed: Path | None) -> Any:
+def _config(file: Path | None, settings: list[str], resumed: Path | None, *, embedded: bool = False) -> TrainConfig:
     from scarlens.training.config import TrainConfig
+    from scarlens.training.embedded import embedded_config
 
     if file is None and resumed is not None and (resumed / "config.yaml").is_file():
         file = resumed / "config.yaml"
-    config = TrainConfig.from_yaml(file) if file else TrainConfig()
+    config = TrainConfig.from_yaml(file) if file else embedded_config() if embedded else TrainConfig()
     return config.with_texts(settings)
 
 

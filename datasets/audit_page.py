@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
 
+from .atomic import write_atomically
 from .audit import Audit, is_shortcut
 from .errors import printable
 from .look_alikes import LookAlike
@@ -26,6 +28,15 @@ _SHORTCUTS: Final = {
     "framed kinds": "all kinds of photos, as the network sees them",
 }
 _HOW: Final = {"same file": "the same file", "same pixels": "the same pixels", "hash": "alike by hash"}
+
+
+def write_audit(out: Path, audit: Audit, *, notice: str) -> Path:
+    """Write `audit.json` and `audit.html` into a folder, which is made, and return the page; `notice` stands on it."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "audit.json", json.dumps(audit.to_dict(), indent=2).encode())
+    page = out / "audit.html"
+    write_atomically(page, audit_page(audit, notice=notice).encode())
+    return page
 
 
 def audit_page(audit: Audit, *, notice: str) -> str:

@@ -58,12 +58,14 @@ class Augmentation:
 
     def __call__(self, image: np.ndarray, *, seed: int) -> np.ndarray:
         """Turn an RGB uint8 [H, W, 3] photo into a random RGB uint8 [size, size, 3] view of it."""
-        for step in (self._filed, self._framed):
-            step.set_random_seed(seed)
-        random = np.random.default_rng(seed)
-        filed = self._filed(image=with_marks(shrunk(image, int(random.integers(*_WEB_SIDES))), random))["image"]
+        # Each with its own seed: with one for all, the same numbers would decide on crop and contrast.
+        filed, framed, marks = np.random.SeedSequence(seed).generate_state(3).tolist()
+        self._filed.set_random_seed(filed)
+        self._framed.set_random_seed(framed)
+        random = np.random.default_rng(marks)
+        photo = self._filed(image=with_marks(shrunk(image, int(random.integers(*_WEB_SIDES))), random))["image"]
         # A little larger than the network's input, so that a crop rarely has to be enlarged.
-        return self._framed(image=frame(filed, self.size * 8 // 7).square)["image"]
+        return self._framed(image=frame(photo, self.size * 8 // 7).square)["image"]
 
 
 def with_marks(image: np.ndarray, random: np.random.Generator) -> np.ndarray:

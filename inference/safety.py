@@ -230,6 +230,24 @@ def read_skin_type(spelling: str) -> int:
     raise ContextError(f'expected a Fitzpatrick skin type, 1 to 6 or I to VI, got "{spelling}"')
 
 
+def told(
+    skin_type: str | None, pregnant: bool | None, months: float | None, acne: bool | None, keloids: bool | None
+) -> Context | None:
+    """Return what a command line was told about the person, or None when nothing was.
+
+    Raises:
+        ContextError: for an unknown skin type, or months out of range.
+    """
+    context = Context(
+        skin_type=None if skin_type is None else read_skin_type(skin_type),
+        pregnant=pregnant,
+        isotretinoin_months=months,
+        active_acne=acne,
+        keloid_history=keloids,
+    )
+    return None if context == Context() else context
+
+
 @cache
 def rules() -> tuple[Rule, ...]:
     """Return the rules that ship, read once."""

@@ -22,8 +22,9 @@ from ..datasets.errors import ScarlensError
 from ..datasets.labels import SCAR_TYPES
 from .calibration import Calibration
 
-FORMAT: Final = 2
-"""Version of the card and of the evaluation transform: 2 made it canonical. A reader refuses any other version."""
+FORMAT: Final = 3
+"""Version of the card, the evaluation transform (2 made it canonical) and the network (3 gave it a texture head). A
+reader refuses any other version."""
 
 MAX_BYTES: Final = 500_000_000
 """A larger file is no checkpoint of this project."""

@@ -1,5 +1,6 @@
-"""The network: a torchvision trunk, scores per position, and their mean over positions."""
+"""The network: a torchvision trunk, scores per position from its last map and its mid-level texture, and the mean."""
 
+import math
 from collections import OrderedDict
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -8,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision import models
 
 from ..datasets.errors import ScarlensError
@@ -23,6 +25,10 @@ TRUNKS: Final = (
     "convnext_tiny",
 )
 """Trunks that the tests run. Any other torchvision model with `features` or `layer1` to `layer4` fits as well."""
+
+
+_PROBE_SIDE: Final = 128
+"""Side in pixels of the empty photo that shows the shapes of a trunk's maps."""
 
 
 class TrunkError(ScarlensError, ValueError):
@@ -52,7 +58,7 @@ class NetworkOutput(NamedTuple):
 
     Attributes:
         class_map: [N, 3, h, w], a score per type and position, types in the order of `SCAR_TYPES`.
-        type_logits: [N, 3], the mean of `class_map` over positions.
+        type_logits: [N, 3], the mean of `class_map` over positions, as far as the sides of its two parts divide.
         scope_logit: [N], above 0 when the photo rather shows one of the three types.
     """
 
@@ -61,38 +67,102 @@ class NetworkOutput(NamedTuple):
     scope_logit: Tensor
 
 
+class TextureHead(nn.Module):
+    """Linear scores of mid-level texture at every position.
+
+    The features are the maps' values and how far each lies from the photo's mean, so that pooling them gives the mean
+    and the mean absolute deviation of every channel: the statistics by which textures are told apart (Portilla &
+    Simoncelli, IJCV 40:49, 2000). They are standardised by the very set of photos that the head is used on, because
+    renderings and photographs differ in colour, noise and sharpness ("adaptive batch normalisation", Li et al.,
+    Pattern Recognition 80:109, 2018).
+    """
+
+    mean: Tensor
+    std: Tensor
+    share: Tensor
+
+    def __init__(self, channels: int) -> None:
+        """Start with a share of 0 in the network's score, until `training.texture` has fitted the head."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(2 * channels))
+        self.register_buffer("std", torch.ones(2 * channels))
+        self.register_buffer("share", torch.zeros(()))
+        self.scores = nn.Conv2d(2 * channels, len(SCAR_TYPES), kernel_size=1)
+        self.requires_grad_(False)  # a convex problem, solved at once rather than step by step
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Score the features of `texture_of`, [N, T, h, w], as [N, 3, h, w]."""
+        return self.scores((maps - self.mean[:, None, None]) / self.std[:, None, None])
+
+
+def texture_of(maps: Tensor) -> Tensor:
+    """Return maps [N, C, h, w] and how far each value lies from its photo's mean: [N, 2 C, h, w]."""
+    return torch.cat([maps, (maps - maps.mean(dim=(2, 3), keepdim=True)).abs()], dim=1)
+
+
 class ScarNetwork(nn.Module):
-    """Trunk, a 1x1 convolution that scores each position, and the mean over positions.
+    """A trunk and two heads that score every position: one reads its last map, one its mid-level texture.
 
     The mean of per-position linear scores equals a linear layer on pooled features, and gives a map of where each type
     is seen at no cost ("class activation mapping", Zhou et al., CVPR 2016).
+
+    Scars are small in a photo of a cheek: on the maps a 16th of the photo's side they still have a shape, on the last
+    map, a 32nd, hardly. The texture head reads the former.
     """
 
     def __init__(self, trunk: str, *, dropout: float = 0.0) -> None:
         """Build the network with random weights; `trunk` is a model name of torchvision."""
         super().__init__()
         self.trunk = _build_trunk(trunk)
+        shapes = _map_shapes(self.trunk)
+        self.texture_stages = _texture_stages(shapes)
+        self.texture = TextureHead(sum(shapes[stage][0] for stage in self.texture_stages))
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Conv2d(_channels(self.trunk), len(SCAR_TYPES) + 1, kernel_size=1)
+        self.head = nn.Conv2d(shapes[-1][0], len(SCAR_TYPES) + 1, kernel_size=1)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
 
+    @property
+    def mid_level(self) -> int:
+        """How many stages of the trunk lead to the texture head."""
+        return self.texture_stages[-1] + 1
+
     def forward(self, photos: Tensor) -> NetworkOutput:
-        """Score photos given as float32 [N, 3, S, S], normalised by `datasets.preprocess`."""
-        features = self.trunk(photos)  # [N, C, h, w]
-        scores = self.head(self.dropout(features))  # [N, 4, h, w]
+        """Score photos given as float32 [N, 3, S, S], normalised by `datasets.preprocess`.
+
+        In training mode the texture head is silent: what the first head learns should not depend on it.
+        """
+        features, textures = self.mid_level_maps(photos)
+        scores = self.head(self.dropout(self.trunk[self.mid_level :](features)))  # [N, 4, h, w]
         pooled = scores.mean(dim=(2, 3))  # [N, 4]
-        return NetworkOutput(scores[:, :-1], pooled[:, :-1], pooled[:, -1])
+        class_map, type_logits = scores[:, :-1], pooled[:, :-1]
+        if not self.training:
+            share, texture = self.texture.share, self.texture(textures)  # [N, 3, H, W]
+            wide = functional.interpolate(class_map, size=texture.shape[2:], mode="nearest")
+            class_map = (1 - share) * wide + share * texture
+            type_logits = (1 - share) * type_logits + share * texture.mean(dim=(2, 3))
+        return NetworkOutput(class_map, type_logits, pooled[:, -1])
+
+    def mid_level_maps(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the last mid-level map of photos [N, 3, S, S], and the texture of all of them, [N, T, H, W]."""
+        features, maps = photos, []
+        for number, stage in enumerate(self.trunk[: self.mid_level]):
+            features = stage(features)
+            if number in self.texture_stages:
+                maps.append(features)
+        return features, texture_of(torch.cat(maps, dim=1))
 
 
 def load_trunk_weights(network: ScarNetwork, trunk: str, weights: str) -> None:
-    """Start the trunk from pretrained weights.
+    """Start the trunk from pretrained weights; from a checkpoint of this project, its texture head as well.
 
     Args:
         network: the network whose trunk is overwritten.
         trunk: the torchvision name the network was built with.
-        weights: path of a local `.safetensors` file, or a torchvision weights name such as "DEFAULT" or
-            "IMAGENET1K_V2", which torchvision downloads.
+        weights: path of a local `.safetensors` file, also a checkpoint of this project, or a torchvision weights name
+            such as "DEFAULT" or "IMAGENET1K_V2", which torchvision downloads.
 
     Raises:
         TrunkError: unknown weights, an unreadable file, or tensors that do not fit the trunk.
@@ -111,6 +181,8 @@ def load_trunk_weights(network: ScarNetwork, trunk: str, weights: str) -> None:
                 f"expected {tuple(wanted[name].shape)}"
             )
     network.trunk.load_state_dict(fitting, strict=False)
+    texture = {name: tensor for name, tensor in state.items() if name.startswith("texture.")}
+    network.load_state_dict(texture, strict=False)  # a checkpoint of this project has learned of texture as well
 
 
 def _read_weights(trunk: str, weights: str) -> dict[str, Tensor]:
@@ -133,7 +205,10 @@ def _read_weights(trunk: str, weights: str) -> dict[str, Tensor]:
 
 
 def _find(state: dict[str, Tensor], name: str) -> Tensor | None:
-    return state.get(f"features.{name}", state.get(name))
+    for prefix in ("features.", "trunk.", ""):  # a torchvision model, a checkpoint of this project, a bare trunk
+        if f"{prefix}{name}" in state:
+            return state[f"{prefix}{name}"]
+    return None
 
 
 def _build_trunk(name: str) -> nn.Sequential:
@@ -148,9 +223,20 @@ def _build_trunk(name: str) -> nn.Sequential:
     raise TrunkError(f'"{name}" has neither "features" nor "layer4" and cannot be a trunk; try {", ".join(TRUNKS)}')
 
 
-def _channels(trunk: nn.Sequential) -> int:
-    training = trunk.training
+def _map_shapes(trunk: nn.Sequential) -> list[tuple[int, int]]:
+    """Return the channels and the side in pixels of every stage's map, for a photo of `_PROBE_SIDE` pixels."""
+    training, shapes = trunk.training, []
+    features = torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE)
+    trunk.eval()
     with torch.no_grad():
-        channels = trunk.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
+        for stage in trunk:
+            features = stage(features)
+            shapes.append((features.shape[1], features.shape[2]))
     trunk.train(training)
-    return channels
+    return shapes
+
+
+def _texture_stages(shapes: list[tuple[int, int]]) -> tuple[int, ...]:
+    """Return the stages whose map is a 16th of the photo's side: the last ones of each number of channels."""
+    mid_level = [stage for stage, (_, side) in enumerate(shapes) if round(math.log2(_PROBE_SIDE / side)) == 4]
+    return tuple(stage for stage in mid_level if stage + 1 not in mid_level or shapes[stage + 1][0] != shapes[stage][0])

@@ -48,11 +48,16 @@ def test_picture_without_skin_has_no_angle(colour: tuple[int, int, int]) -> None
 
 
 def test_rendered_dark_skin_is_darker_than_rendered_light_skin() -> None:
-    photos = [render_photo(OUT_OF_SCOPE, seed=seed, size=64) for seed in range(12)]
+    photos = [render_photo(OUT_OF_SCOPE, seed=seed, size=32) for seed in range(320)]
     pairs = [(photo.ita_degrees, typology_angle(photo.image)) for photo in photos]
-    true, measured = np.array([(true, angle) for true, angle in pairs if angle is not None]).T
-    assert len(true) >= 8
-    assert np.corrcoef(true, measured)[0, 1] > 0.8
+    found = np.array([(true, angle) for true, angle in pairs if angle is not None])
+    assert len(found) > 0.95 * len(photos)
+    # Exposure and white balance move the angle of one photo by 15 degrees: it is groups that can be told apart.
+    groups = [found[(found[:, 0] > low) & (found[:, 0] <= high)] for low, high in TONES.values()]
+    assert min(map(len, groups)) > 20
+    true, measured = np.array([group.mean(axis=0) for group in groups]).T
+    assert (np.diff(measured) < 0).all()
+    assert np.corrcoef(true, measured)[0, 1] > 0.95
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import atexit
 import io
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,10 +19,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..datasets.atomic import write_atomically
 from ..datasets.errors import ScarlensError
+from ..datasets.photos import LabelledPhoto
 from ..model.calibration import Calibration
 from ..model.checkpoint import Card
 from ..model.network import ScarNetwork, load_trunk_weights, usable_device
 from .config import TrainConfig
+from .texture import fit_texture_head
 
 
 class TrainingError(ScarlensError, RuntimeError):
@@ -84,7 +87,8 @@ class Run:
         self.network = ScarNetwork(config.trunk, dropout=config.dropout)
         if config.weights:
             load_trunk_weights(self.network, config.trunk, config.weights)
-        for stage in list(self.network.trunk)[: config.frozen_stages]:
+        frozen = max(config.frozen_stages, self.network.mid_level if config.fits_texture_head else 0)
+        for stage in list(self.network.trunk)[:frozen]:
             stage.requires_grad_(False)
         # Channels last: measured here at 1.7 s a step of 32 photos where torch's default layout takes 3 to 10.
         self.network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -102,6 +106,11 @@ class Run:
     def average(self) -> ScarNetwork:
         """The running average of the weights, which is what is validated and kept."""
         return cast(ScarNetwork, self.averaged.module)
+
+    def adapt(self, photos: Sequence[LabelledPhoto]) -> None:
+        """Fit the texture head to the photos, before the first epoch."""
+        fit_texture_head(self.network, photos, self.config, self.device)
+        self.average.texture.load_state_dict(self.network.texture.state_dict())
 
     @property
     def epoch(self) -> int:

@@ -163,14 +163,17 @@ def fit(
     team = Team.joined(device)
     out.mkdir(parents=True, exist_ok=True)
     run = Run(config, _digest(training, validation), team.device)
+    batches = BalancedBatches(training, config, rank=team.rank, processes=team.processes)
     if (out / STATE_FILE).exists():
         if not resume:
             raise TrainingError(f"{out} holds a run already: give another --out, or --resume to go on with it")
         run.restore(out / STATE_FILE)
-    elif team.leads:
-        write_atomically(out / "config.yaml", config.to_yaml().encode())
+    else:
+        if team.leads:
+            write_atomically(out / "config.yaml", config.to_yaml().encode())
+        if config.fits_texture_head:
+            run.adapt(training)
     learner = DistributedDataParallel(run.network) if team.processes > 1 else run.network
-    batches = BalancedBatches(training, config, rank=team.rank, processes=team.processes)
     loader = training_batches(training, config, batches)
     log = RunLog(out, enabled=team.leads)
     while not run.finished:

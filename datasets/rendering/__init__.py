@@ -1,11 +1,13 @@
 """Render photographs of acne scars from relief, pigment and light: `render_photo("boxcar", seed=7).image`.
 
-A first, small renderer: height fields in millimetres, one lamp, a camera. The pictures in `examples/` are made, from
-the repository's root, by
+Skin is a relief in millimetres on a curved cheek (`cheek`, `relief`, `scars`), coloured by its pigments (`skin`), lit
+(`shading`) and photographed (`camera`), with what else real photos show (`distractors`, `overlays`). The pictures in
+`examples/` are made, from the repository's root, by
 
-    python -c "from scarlens.datasets.rendering import photo; photo.write_examples('datasets/rendering/examples')"
+    python -c "from scarlens.datasets.rendering import files; files.write_examples('datasets/rendering/examples')"
 """
 
-from .photo import RenderedPhoto, render_photo, write_photos
+from .files import write_examples, write_photos
+from .photo import RenderedPhoto, render_photo
 
-__all__ = ["RenderedPhoto", "render_photo", "write_photos"]
+__all__ = ["RenderedPhoto", "render_photo", "write_examples", "write_photos"]

@@ -12,41 +12,31 @@ from typing import Final
 import cv2
 import numpy as np
 
+from .cheek import Cheek
+
 SPREAD: Final = 1.17
 """Undoes what cubic interpolation takes from the standard deviation of a lattice of normal numbers (measured)."""
 
 
-def pixel_grid(patch_mm: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and y in mm of every pixel centre, float32 [size, size], from the picture's upper left corner."""
-    axis = ((np.arange(size, dtype=np.float32) + 0.5) * (patch_mm / size)).astype(np.float32)
-    return np.meshgrid(axis, axis)
-
-
 def noise(
-    *, rng: np.random.Generator, patch_mm: float, size: int, feature_mm: float, stretch: float = 1.0, angle: float = 0.0
+    cheek: Cheek, *, rng: np.random.Generator, feature_mm: float, stretch: float = 1.0, angle: float = 0.0
 ) -> np.ndarray:
-    """Return smooth value noise with mean about 0 and standard deviation 1, float32 [size, size].
+    """Return smooth value noise on the skin with mean about 0 and standard deviation 1, float32 [S, S].
 
     Normal numbers on a square lattice of pitch `feature_mm`, cubically interpolated. `stretch` (1 or more) lengthens
     the features along the direction `angle` (radians, x towards y). Features smaller than a pixel are left out: the
     camera could not see them, and sampling them would alias.
     """
-    nodes = math.ceil(math.sqrt(2.0) * patch_mm / feature_mm) + 6
-    lattice = rng.standard_normal((nodes, nodes), dtype=np.float32)
-    pitch_px = feature_mm * size / patch_mm
-    if pitch_px < 1.0:
-        return np.zeros((size, size), np.float32)
-    cosine, sine = math.cos(angle) / pitch_px, math.sin(angle) / pitch_px
-    turn = np.array([[cosine / stretch, sine / stretch], [-sine, cosine]])  # picture px -> lattice nodes
-    shift = (nodes - 1) / 2 - turn @ np.full(2, (size - 1) / 2)
-    field = cv2.warpAffine(
-        lattice,
-        np.column_stack([turn, shift]),
-        (size, size),
-        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REFLECT_101,
-    )
-    return field * np.float32(SPREAD)
+    stream = np.random.default_rng(rng.integers(2**63))  # its own: a field that is left out draws as much as another
+    if feature_mm < cheek.mm_per_pixel:
+        return np.zeros((cheek.size, cheek.size), np.float32)
+    nodes = math.ceil(1.7 * cheek.patch_mm / feature_mm) + 6  # the diagonal, and some skin that curves out of sight
+    lattice = stream.standard_normal((nodes, nodes), dtype=np.float32) * np.float32(SPREAD)
+    cosine, sine = math.cos(angle) / feature_mm, math.sin(angle) / feature_mm
+    turn = np.array([[cosine / stretch, sine / stretch], [-sine, cosine]])  # mm on the skin -> lattice nodes
+    shift = (nodes - 1) / 2 - turn @ np.full(2, cheek.patch_mm / 2)  # middle of the picture -> middle of the lattice
+    u, v = cv2.split(cv2.transform(cheek.uv, np.column_stack([turn, shift])))
+    return cv2.remap(lattice, u, v, interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def blur(field: np.ndarray, sigma_px: float) -> np.ndarray:
@@ -66,3 +56,8 @@ def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
     """Return 0 below `low`, 1 above `high` and the cubic 3t^2 - 2t^3 between."""
     t = np.clip((value - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Return a number whose logarithm is even between those of `low` and `high`: for scales and densities."""
+    return float(math.exp(rng.uniform(math.log(low), math.log(high))))

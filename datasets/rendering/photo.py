@@ -1,34 +1,34 @@
-"""From a label and a seed to a photograph of scarred skin."""
+"""From a label and a seed to a photograph of scarred skin, with the truth about it."""
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 
 from ..labels import OUT_OF_SCOPE, SCAR_TYPES
-from .fields import blur, pixel_grid, smoothstep
-from .relief import Scar, cheek_relief, draw_scars, scar_relief, skin_relief
-from .shading import draw_light, shade
-from .skin import albedo_map, draw_tone, reflectance
+from .camera import decode_jpeg, draw_camera, encode_jpeg, expose
+from .cheek import Cheek, draw_cheek
+from .distractors import Hair, draw_background, draw_blemishes, draw_hair
+from .features import Features, draw_features, eyebrow, feature_colour, feature_relief
+from .fields import log_uniform
+from .overlays import Overlays, draw_overlays, put_over
+from .relief import creases, skin_texture, soft_relief
+from .scars import Hollows, Scar, dig, draw_scars, type_shares
+from .shading import Light, draw_light, draw_sheen, shade
+from .skin import Pigment, Tone, albedo_map, draw_pigment, draw_tone, reflectance
 
 LABELS: Final = (*SCAR_TYPES, OUT_OF_SCOPE)
 """What `render_photo` can draw; out of scope is clear skin."""
 
-PATCH_MM: Final = (15.0, 40.0)
-"""Least and greatest side of the patch of skin; the same for every label, so that the scale of pores tells nothing."""
+PATCH_MM: Final = (25.0, 140.0)
+"""Least and greatest side of the patch of skin, from a close-up to a whole cheek; drawn alike for every label, so that
+the scale tells nothing."""
 
-JPEG_QUALITY: Final = 92
-
-EXAMPLE_SEEDS: Final = {"ice_pick": 11, "boxcar": 6, "rolling": 1}
-"""Seeds of the pictures in `examples/`."""
-
-EXAMPLE_SIZE: Final = 384
+PUS: Final = np.array([0.75, 0.60, 0.33], np.float32)
+"""Colour of a pustule's tip, linear RGB: by eye."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,30 +36,40 @@ class RenderedPhoto:
     """A computed photograph, with the truth about it.
 
     Attributes:
-        image: uint8 RGB [S, S, 3].
-        label: the type of every scar in it, a name of `SCAR_TYPES`, or "out_of_scope" for clear skin.
-        type_map: uint8 [S, S], 0 on skin and 1 + i inside a scar of `SCAR_TYPES[i]`.
-        scars: every scar, largest first; empty for clear skin.
-        mm_per_pixel: scale of the picture.
+        image: uint8 RGB [S, S, 3], as the camera's JPEG file decodes.
+        jpeg: that file's bytes.
+        label: the dominant scar type, a name of `SCAR_TYPES` with at least `scars.DOMINANT_SHARE` of the scars, or
+            "out_of_scope" for clear skin.
+        type_map: uint8 [S, S], 0 on skin and behind boxes, and 1 + i inside a scar of `SCAR_TYPES[i]`.
+        scars: every scar, widest first; empty for clear skin.
+        shares: share of every type, as `scars.type_shares` measures it; all 0 for clear skin.
+        mm_per_pixel: scale of the picture where the skin faces the camera.
         seed: what it was rendered with.
         ita_degrees: individual typology angle of the bare skin under white light: 55 and more is very light, below
             -30 is dark (Chardon, Cretois & Hourseau, Int J Cosmet Sci 13:191, 1991).
+        light: every lamp, and the ambient light.
+        overlays: boxes and captions over the picture; no scar is centred under a box.
     """
 
     image: np.ndarray
+    jpeg: bytes
     label: str
     type_map: np.ndarray
     scars: tuple[Scar, ...]
+    shares: dict[str, float]
     mm_per_pixel: float
     seed: int
     ita_degrees: float
+    light: Light
+    overlays: Overlays
 
 
 def render_photo(label: str, *, seed: int, size: int = 256) -> RenderedPhoto:
-    """Render a close-up of skin with several scars of one type, or of clear skin.
+    """Render a piece of cheek with scars mostly of one type, or clear skin.
 
     The same label, seed and size give the same picture; the same label and seed at another size give the same scars,
-    skin and light, seen by another sensor.
+    skin and light, seen by another sensor; another label and the same seed give the same skin, light, camera, hair and
+    captions with other scars.
 
     Args:
         label: a name of `SCAR_TYPES`, or "out_of_scope" for clear skin.
@@ -74,118 +84,77 @@ def render_photo(label: str, *, seed: int, size: int = 256) -> RenderedPhoto:
     if size < 32:
         raise ValueError(f"size must be at least 32 pixels, got {size}")
     # Each part has its own stream: what one part draws does not move the others.
-    frame, shape, cheek, skin, pigment, lamp, camera = np.random.default_rng(seed).spawn(7)
+    streams = np.random.default_rng(seed).spawn(13)
+    frame, place, lamps, film, skin, cover, lens, grain, strands, behind, parts, shape, pits = streams
+    cheek = draw_cheek(rng=place, patch_mm=log_uniform(frame, *PATCH_MM), size=size)
+    overlays, features = draw_overlays(rng=cover), draw_features(rng=parts, patch_mm=cheek.patch_mm)
 
-    patch_mm = float(np.exp(frame.uniform(*np.log(PATCH_MM))))
-    mm_per_pixel = patch_mm / size
-    scars = () if label == OUT_OF_SCOPE else draw_scars(label, rng=shape, patch_mm=patch_mm)
-    hollows, type_map = scar_relief(scars, rng=shape, patch_mm=patch_mm, size=size)
-    texture, pores = skin_relief(rng=skin, patch_mm=patch_mm, size=size)
-    # A hole or a punched-out base is scar tissue, without pores; the skin of a rolling scar is sound, only tethered.
-    worn = 1.0 if label == "rolling" else np.clip(1.0 + hollows / 0.8, 0.4, 1.0)
-    height = cheek_relief(rng=cheek, patch_mm=patch_mm, size=size) + hollows + texture * worn
+    def hidden(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return features.covers(x, y) | overlays.covers(x / cheek.patch_mm, y / cheek.patch_mm)
 
-    tone = draw_tone(rng=pigment)
-    albedo = albedo_map(tone, hollows, type_map, pores * worn, rng=pigment, patch_mm=patch_mm)
-    radiance = shade(height, albedo, draw_light(rng=lamp), mm_per_pixel=mm_per_pixel)
+    scars = () if label == OUT_OF_SCOPE else draw_scars(label, rng=shape, cheek=cheek, hidden=hidden)
+    hollows = dig(scars, rng=pits, cheek=cheek)
+    light, tone = draw_light(rng=lamps), draw_tone(rng=skin)
+    height, albedo = _surface(cheek, hollows, features, tone, rng=skin)
+    radiance = shade(height, albedo, light, draw_sheen(rng=film), mm_per_pixel=cheek.mm_per_pixel)
+    hair = draw_hair(cheek, rng=strands, more=eyebrow(features, cheek, rng=parts))
+    radiance = _behind_hair(radiance, hair)
+    if cheek.face.min() < 1.0:
+        face = cheek.face[..., None]
+        radiance = radiance * face + draw_background(cheek, rng=behind) * (1.0 - face)
+    camera = draw_camera(rng=lens)
+    picture = np.rint(expose(radiance, cheek.face, camera, rng=grain) * 255.0).astype(np.uint8)
+    put_over(picture, overlays)
+    jpeg = encode_jpeg(picture, quality=camera.jpeg_quality)
+    for box in overlays.boxes:
+        hollows.type_map[box.window(size)] = 0
     return RenderedPhoto(
-        image=_expose(radiance, rng=camera),
+        image=decode_jpeg(jpeg),
+        jpeg=jpeg,
         label=label,
-        type_map=type_map,
+        type_map=hollows.type_map,
         scars=scars,
-        mm_per_pixel=mm_per_pixel,
+        shares=type_shares(scars),
+        mm_per_pixel=cheek.mm_per_pixel,
         seed=seed,
         ita_degrees=_typology_angle(reflectance(tone)),
+        light=light,
+        overlays=overlays,
     )
 
 
-def write_photos(out: str | Path, *, count: int, seed: int, size: int = 256) -> Path:
-    """Render photos into a folder per label and list them in `manifest.csv`; return the manifest's path.
-
-    Labels take turns, so that they are even. Every picture is its own subject. Columns: file (with "/" between folder
-    and name), label, subject, seed, mm_per_pixel, scars, ita_degrees. `render_photo(label, seed=seed)` with a row's
-    values gives the picture again, before JPEG. Running again overwrites the same files.
-    """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
-    out = Path(out)
-    for label in LABELS:
-        (out / label).mkdir(parents=True, exist_ok=True)
-    seeds = np.random.SeedSequence(seed).generate_state(count, np.uint64) >> np.uint64(11)  # 53 bits: exact in JSON
-    rows = []
-    for number, photo_seed in enumerate(seeds.tolist()):
-        label = LABELS[number % len(LABELS)]
-        photo = render_photo(label, seed=photo_seed, size=size)
-        file = f"{label}/{label}_{number:06d}.jpg"
-        (out / file).write_bytes(encode_jpeg(photo.image, quality=JPEG_QUALITY))
-        rows.append(
-            {
-                "file": file,
-                "label": label,
-                "subject": f"rendered_{photo_seed}",
-                "seed": photo_seed,
-                "mm_per_pixel": f"{photo.mm_per_pixel:.6f}",
-                "scars": len(photo.scars),
-                "ita_degrees": f"{photo.ita_degrees:.1f}",
-            }
-        )
-    manifest = out / "manifest.csv"
-    with manifest.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return manifest
+def _surface(
+    cheek: Cheek, hollows: Hollows, features: Features, tone: Tone, *, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the relief in mm, float32 [S, S], and the colour, linear RGB float32 [S, S, 3], of scarred skin."""
+    fine, folds, soft, colour, bumps = rng.spawn(5)
+    texture, pores = skin_texture(cheek, rng=fine)
+    sound = 1.0 - 0.6 * hollows.tissue  # scar tissue is smoother and has no pores
+    blemishes = draw_blemishes(cheek, rng=bumps)
+    height = cheek.height + hollows.height + texture * sound + blemishes.height
+    height += soft_relief(cheek, rng=soft) + creases(cheek, rng=folds) + feature_relief(features, cheek)
+    browner, redder = feature_colour(features, cheek)
+    pigment = draw_pigment(cheek, rng=colour)
+    albedo = albedo_map(
+        tone,
+        Pigment(
+            melanin=pigment.melanin + hollows.browning + blemishes.melanin + browner,
+            blood=pigment.blood + hollows.redness + blemishes.blood + redder,
+        ),
+        pores_mm=pores * sound,
+        plugs=colour.uniform(0.0, 0.7),
+    )
+    pus = 0.45 * blemishes.pus[..., None]
+    albedo += pus * (PUS - albedo)
+    return height.astype(np.float32), albedo
 
 
-def write_examples(out: str | Path) -> None:
-    """Render the pictures of `examples/` into a folder: one of each scar type, from `EXAMPLE_SEEDS`."""
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    for label, seed in EXAMPLE_SEEDS.items():
-        photo = render_photo(label, seed=seed, size=EXAMPLE_SIZE)
-        (out / f"{label}.jpg").write_bytes(encode_jpeg(photo.image, quality=JPEG_QUALITY))
-
-
-def encode_jpeg(image: np.ndarray, *, quality: int) -> bytes:
-    """Return an RGB uint8 [H, W, 3] picture as the bytes of a JPEG file without metadata."""
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise ValueError(f"OpenCV could not encode a picture of shape {image.shape} and type {image.dtype}")
-    return data.tobytes()
-
-
-def _expose(radiance: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
-    """Return what a camera makes of linear light: RGB uint8 [S, S, 3].
-
-    In order: lens blur, fall-off to the corners, exposure, white balance, photon and read-out noise, highlights
-    rolled off, sRGB.
-    """
-    size = radiance.shape[0]
-    picture = blur(radiance, rng.uniform(0.4, 0.9))  # px
-    x, y = pixel_grid(2.0, size)
-    off_axis = (x - 1.0) ** 2 + (y - 1.0) ** 2
-    picture = picture * (1.0 - rng.uniform(0.0, 0.10) * off_axis)[..., None]
-    # The camera's meter pulls the mean towards mid grey, but only part of the way: dark skin stays dark.
-    brightness = float(picture.mean())
-    exposure = 0.40 / brightness * (brightness / 0.40) ** 0.45 * math.exp(rng.normal(0.0, 0.15))
-    warmth, tint = rng.normal(0.04, 0.06), rng.normal(0.0, 0.02)  # cameras like skin warm
-    balance = np.exp(np.array([warmth, tint, -1.3 * warmth])).astype(np.float32)
-    picture = picture * (exposure * balance)
-    photon, readout = rng.uniform(0.004, 0.014), rng.uniform(0.001, 0.004)
-    grain = rng.standard_normal(picture.shape, dtype=np.float32)
-    picture = picture + grain * np.sqrt(photon**2 * np.maximum(picture, 0.0) + readout**2)
-    picture = np.maximum(picture, 0.0)
-    knee = 0.7  # above it highlights approach 1 without reaching it
-    rolled = np.where(picture > knee, 1.0 - (1.0 - knee) * np.exp(-(picture - knee) / (1.0 - knee)), picture)
-    encoded = _srgb(rolled)
-    contrast = rng.uniform(0.0, 0.6)  # share of an S-curve in the camera's tone curve
-    encoded = (1.0 - contrast) * encoded + contrast * smoothstep(0.0, 1.0, encoded)
-    return np.rint(encoded * 255.0).astype(np.uint8)
-
-
-def _srgb(linear: np.ndarray) -> np.ndarray:
-    """Return linear values, 0 to 1, under the transfer curve of IEC 61966-2-1."""
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.power(np.maximum(linear, 1e-6), 1 / 2.4) - 0.055)
+def _behind_hair(radiance: np.ndarray, hair: Hair) -> np.ndarray:
+    """Return light from the skin, RGB float32 [S, S, 3], with hair over it that is lit as the skin is on average."""
+    if not hair.cover.any():
+        return radiance
+    shaded = radiance * 0.15 + hair.colour * min(2.0 * float(radiance.mean()) + 0.05, 1.0)
+    return radiance + hair.cover[..., None] * (shaded - radiance)
 
 
 def _typology_angle(linear_rgb: np.ndarray) -> float:

@@ -30,45 +30,97 @@ FRESNEL_NORMAL: Final = 0.028
 
 
 @dataclass(frozen=True, kw_only=True)
-class Light:
-    """The lamp, the room and the skin's gloss.
+class Lamp:
+    """One lamp, window or flash, far away.
 
     Attributes:
-        azimuth: where the lamp stands, radians from the picture's right side, counter-clockwise (pi / 2 is above).
-        elevation: height of the lamp over the skin in radians; pi / 2 is frontal.
-        key: strength of the lamp.
-        ambient: strength of the light from all around, the same on every side.
-        colour: colour of the lamp against the ambient light, linear RGB.
-        roughness: of the oily film, 0 to 1; small is glossy.
-        gloss: strength of the film's reflection; 1 is plain skin.
-        translucency: how far light travels in this skin, in units of `SCATTERING_PROFILE`.
+        azimuth_degrees: where it stands, from the picture's right side, counter-clockwise; 90 is above.
+        elevation_degrees: its height over the plane of the picture; 90 is frontal, as a ring flash is.
+        strength: irradiance of a surface that faces it; the strongest lamp has 1.
+        colour: against the ambient light, linear RGB.
+        breadth_degrees: how wide it looks from the skin: small is a bulb with hard shadows, large is a window.
     """
 
-    azimuth: float
-    elevation: float
-    key: float
-    ambient: float
+    azimuth_degrees: float
+    elevation_degrees: float
+    strength: float
     colour: tuple[float, float, float]
+    breadth_degrees: float
+
+    @property
+    def direction(self) -> np.ndarray:
+        """Unit vector from the skin to the lamp (x right, y down, z towards the camera), float32 [3]."""
+        azimuth, elevation = math.radians(self.azimuth_degrees), math.radians(self.elevation_degrees)
+        flat = math.cos(elevation)
+        return np.array([flat * math.cos(azimuth), -flat * math.sin(azimuth), math.sin(elevation)], np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Light:
+    """All light on the skin.
+
+    Attributes:
+        lamps: one to three, the strongest first.
+        ambient: strength of the light from all around.
+        ambient_from_degrees: azimuth of the side from which the ambient light is twice as strong as from the other.
+    """
+
+    lamps: tuple[Lamp, ...]
+    ambient: float
+    ambient_from_degrees: float
+
+    @property
+    def key_elevation_degrees(self) -> float:
+        """Elevation of the strongest lamp: low is raking light, which shows relief; 90 is frontal, which hides it."""
+        return self.lamps[0].elevation_degrees
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheen:
+    """How skin sends light back, apart from its colour.
+
+    Attributes:
+        roughness: of the oily film, 0 to 1; small is glossy.
+        gloss: strength of the film's reflection; 1 is plain skin.
+        translucency: how far light travels beneath the surface, in units of `SCATTERING_PROFILE`.
+    """
+
     roughness: float
     gloss: float
     translucency: float
 
 
 def draw_light(*, rng: np.random.Generator) -> Light:
-    """Return a random light: mostly raking, from the side or above, sometimes frontal as a flash is."""
-    raking = rng.random() < 0.75
-    elevation = rng.uniform(18.0, 45.0) if raking else rng.uniform(45.0, 80.0)
-    above = rng.random() < 0.85
-    warmth = rng.normal(0.0, 0.05)
+    """Return a random light: a raking lamp in most pictures, a frontal one as of a flash in a fifth."""
+    low, high = ((15.0, 42.0), (42.0, 65.0), (65.0, 89.0))[rng.choice(3, p=(0.58, 0.24, 0.18))]
+    key = _draw_lamp(rng, elevation=rng.uniform(low, high), strength=1.0)
+    number = int(rng.choice(3, p=(0.55, 0.3, 0.15)))
+    others = [_draw_lamp(rng, elevation=rng.uniform(15.0, 85.0), strength=rng.uniform(0.1, 0.6)) for _ in range(number)]
     return Light(
-        azimuth=math.radians(rng.uniform(-10.0, 190.0) if above else rng.uniform(190.0, 350.0)),
-        elevation=math.radians(elevation),
-        key=1.0,
-        ambient=float(rng.uniform(0.10, 0.32)),
+        lamps=(key, *sorted(others, key=lambda lamp: -lamp.strength)),
+        ambient=float(rng.uniform(0.04, 0.30)),
+        ambient_from_degrees=float(rng.normal(90.0, 50.0)),
+    )
+
+
+def _draw_lamp(rng: np.random.Generator, *, elevation: float, strength: float) -> Lamp:
+    above = rng.random() < 0.8  # ceilings and the sky
+    warmth = rng.normal(0.0, 0.06)
+    return Lamp(
+        azimuth_degrees=float(rng.uniform(-15.0, 195.0) if above else rng.uniform(195.0, 345.0)),
+        elevation_degrees=float(elevation),
+        strength=float(strength),
         colour=(1.0 + warmth, 1.0, 1.0 - warmth),
-        roughness=float(rng.uniform(0.40, 0.66)),
-        gloss=float(np.exp(np.clip(rng.normal(0.0, 0.5), -1.2, 0.8))),
-        translucency=float(rng.uniform(0.25, 0.6)),
+        breadth_degrees=float(rng.uniform(3.0, 40.0)),
+    )
+
+
+def draw_sheen(*, rng: np.random.Generator) -> Sheen:
+    """Return the surface of a random skin, from matt to oily."""
+    return Sheen(
+        roughness=float(rng.uniform(0.46, 0.70)),
+        gloss=float(math.exp(np.clip(rng.normal(-0.15, 0.5), -1.4, 0.7))),
+        translucency=float(rng.uniform(0.3, 0.85)),
     )
 
 
@@ -76,21 +128,23 @@ def normals(height_mm: np.ndarray, *, mm_per_pixel: float) -> np.ndarray:
     """Return unit surface normals (x right, y down, z towards the camera), float32 [S, S, 3]."""
     dx = cv2.Scharr(height_mm, cv2.CV_32F, 1, 0, scale=1 / (32 * mm_per_pixel), borderType=cv2.BORDER_REPLICATE)
     dy = cv2.Scharr(height_mm, cv2.CV_32F, 0, 1, scale=1 / (32 * mm_per_pixel), borderType=cv2.BORDER_REPLICATE)
-    length = np.sqrt(1.0 + dx * dx + dy * dy)
-    return np.dstack([-dx / length, -dy / length, 1.0 / length])
+    upright = 1.0 / np.sqrt(1.0 + dx * dx + dy * dy)
+    return cv2.merge([-dx * upright, -dy * upright, upright])
 
 
-def cast_shadow(height_mm: np.ndarray, light: Light, *, mm_per_pixel: float) -> np.ndarray:
+def lit_share(height_mm: np.ndarray, lamp: Lamp, *, mm_per_pixel: float) -> np.ndarray:
     """Return the share of the lamp that reaches each pixel, float32 [S, S], 0 to 1.
 
-    The horizon towards the lamp is sampled at distances that grow from 0.15 mm to 4 mm (horizon mapping, Max, "Horizon
-    mapping: shadows for bump-mapped surfaces", 1988); a lamp of some breadth softens the edge.
+    The horizon towards the lamp is sampled at distances that grow from 0.15 mm to 6 mm (horizon mapping, Max, "Horizon
+    mapping: shadows for bump-mapped surfaces", 1988); the lamp's breadth softens the edge.
     """
     size = height_mm.shape[0]
+    step_x, step_y = lamp.direction[0], lamp.direction[1]
+    flat = math.hypot(step_x, step_y)
     horizon = np.full_like(height_mm, -1.0)  # tangent of the horizon's elevation
-    for distance in np.geomspace(max(0.15, mm_per_pixel), 4.0, 9):
-        step = distance / mm_per_pixel
-        shift = np.array([[1.0, 0.0, step * math.cos(light.azimuth)], [0.0, 1.0, -step * math.sin(light.azimuth)]])
+    for distance in np.geomspace(max(0.15, mm_per_pixel), 6.0, 8):
+        step = distance / mm_per_pixel / max(flat, 1e-3)
+        shift = np.array([[1.0, 0.0, step * step_x], [0.0, 1.0, step * step_y]])
         there = cv2.warpAffine(
             height_mm,
             shift,
@@ -98,9 +152,9 @@ def cast_shadow(height_mm: np.ndarray, light: Light, *, mm_per_pixel: float) -> 
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        np.maximum(horizon, (there - height_mm) / distance, out=horizon)
-    penumbra = math.radians(14.0)  # breadth of the lamp seen from the skin: a window or an umbrella
-    return np.clip((light.elevation - np.arctan(horizon)) / penumbra + 0.5, 0.0, 1.0)
+        np.maximum(horizon, (there - height_mm) * (1.0 / distance), out=horizon)
+    penumbra = math.radians(lamp.breadth_degrees + 3.0)
+    return np.clip((math.radians(lamp.elevation_degrees) - np.arctan(horizon)) / penumbra + 0.5, 0.0, 1.0)
 
 
 def ambient_occlusion(height_mm: np.ndarray, *, mm_per_pixel: float) -> np.ndarray:
@@ -110,10 +164,10 @@ def ambient_occlusion(height_mm: np.ndarray, *, mm_per_pixel: float) -> np.ndarr
     ("unsharp masking the depth buffer", Luft, Colditz & Deussen, SIGGRAPH 2006), against the copy's radius.
     """
     hidden = np.zeros_like(height_mm)
-    for radius_mm in (0.2, 0.5, 1.2, 3.0):
+    for radius_mm in (0.4, 1.0, 2.5):
         below = np.maximum(blur(height_mm, radius_mm / mm_per_pixel) - height_mm, 0.0)
         hidden += below / radius_mm
-    return 1.0 / (1.0 + 0.15 * hidden * hidden)  # 0.15: our own choice, by eye
+    return 1.0 / (1.0 + 0.08 * hidden * hidden)  # 0.08: our own choice, by eye
 
 
 def interreflect(occlusion: np.ndarray, albedo: np.ndarray) -> np.ndarray:
@@ -126,7 +180,7 @@ def interreflect(occlusion: np.ndarray, albedo: np.ndarray) -> np.ndarray:
     for channel in albedo.tolist():
         a, b, c = 2.0404 * channel - 0.3324, -4.7951 * channel + 0.6417, 2.7552 * channel + 0.6903
         planes.append(np.maximum(occlusion, ((occlusion * a + b) * occlusion + c) * occlusion))
-    return np.dstack(planes)
+    return cv2.merge(planes)
 
 
 def scatter(irradiance: np.ndarray, *, translucency: float, mm_per_pixel: float) -> np.ndarray:
@@ -134,60 +188,67 @@ def scatter(irradiance: np.ndarray, *, translucency: float, mm_per_pixel: float)
 
     An approximation: skin is taken for flat over the few millimetres that light travels, and for alike in every tone.
     """
-    planes = list(cv2.split(irradiance))
     result = []
-    for channel, plane in enumerate(planes):
+    for channel, plane in enumerate(cv2.split(irradiance)):
         spread = np.zeros_like(plane)
         for variance, weights in SCATTERING_PROFILE:
             if weights[channel]:
                 spread += weights[channel] * blur(plane, translucency * math.sqrt(variance) / mm_per_pixel)
         result.append(spread)
-    return np.dstack(result)
+    return cv2.merge(result)
 
 
-def specular(normal: np.ndarray, light: Light, *, roughness: float) -> np.ndarray:
+def along(normal: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Return the scalar product of every normal with one direction [3], float32 [S, S]."""
+    return cv2.transform(normal, direction[None].astype(np.float32))
+
+
+def lambert(normal: np.ndarray, lamp: Lamp) -> np.ndarray:
+    """Return the cosine of incidence, float32 [S, S], 0 to 1, rounded off at the terminator by the lamp's breadth."""
+    cosine = along(normal, lamp.direction)
+    soft = 0.35 * math.sin(math.radians(lamp.breadth_degrees) / 2)  # 0.35: our own choice, by eye
+    return 0.5 * (cosine + np.sqrt(cosine * cosine + soft * soft)) if soft > 0.01 else np.maximum(cosine, 0.0)
+
+
+def specular(normal: np.ndarray, lamp: Lamp, *, roughness: float) -> np.ndarray:
     """Return the lamp's reflection on the skin's oily film times the cosine of incidence, float32 [S, S].
 
     Trowbridge-Reitz facets (Walter et al., "Microfacet models for refraction through rough surfaces", EGSR 2007) with
     Schlick's Fresnel term (1994) and the visibility of Kelemen & Szirmay-Kalos (2001): 1 / (4 (l.h)^2).
     """
-    to_lamp = _direction(light)
-    half = to_lamp + np.array([0.0, 0.0, 1.0])
+    half = lamp.direction + np.array([0.0, 0.0, 1.0], np.float32)
     half /= np.linalg.norm(half)
-    cosine = float(to_lamp @ half)
-    n_h = np.maximum(normal @ half.astype(np.float32), 0.0)
-    n_l = np.maximum(normal @ to_lamp.astype(np.float32), 0.0)
-    alpha = roughness**2
+    cosine = float(lamp.direction @ half)
+    n_h = np.maximum(along(normal, half), 0.0)
+    n_l = np.maximum(along(normal, lamp.direction), 0.0)
+    # A broad lamp is reflected over more facets, as if skin were rougher (Karis, SIGGRAPH 2013 course).
+    alpha = min(roughness**2 + math.radians(lamp.breadth_degrees) / 8, 1.0)
     facets = alpha**2 / (math.pi * ((alpha**2 - 1.0) * n_h**2 + 1.0) ** 2)
     fresnel = FRESNEL_NORMAL + (1.0 - FRESNEL_NORMAL) * (1.0 - cosine) ** 5
-    return facets * fresnel / (4.0 * cosine**2) * n_l
+    return facets * (fresnel / (4.0 * cosine**2)) * n_l
 
 
-def shade(height_mm: np.ndarray, albedo: np.ndarray, light: Light, *, mm_per_pixel: float) -> np.ndarray:
-    """Return the light that skin sends to the camera, linear RGB float32 [S, S, 3]; lit flat white would be about 1."""
+def shade(height_mm: np.ndarray, albedo: np.ndarray, light: Light, sheen: Sheen, *, mm_per_pixel: float) -> np.ndarray:
+    """Return the light that skin sends to the camera, linear RGB float32 [S, S, 3]; lit flat white would be about 1.
+
+    Args:
+        height_mm: the relief, float32 [S, S], towards the camera.
+        albedo: the skin's colour, linear RGB float32 [S, S, 3].
+        light: lamps and ambient light.
+        sheen: gloss and translucency.
+        mm_per_pixel: scale of the picture.
+    """
     normal = normals(height_mm, mm_per_pixel=mm_per_pixel)
-    shadow = cast_shadow(height_mm, light, mm_per_pixel=mm_per_pixel)
     occlusion = ambient_occlusion(height_mm, mm_per_pixel=mm_per_pixel)
-    lambert = np.maximum(normal @ _direction(light).astype(np.float32), 0.0)
-    tint = np.array(light.colour, np.float32)
-    mean_albedo = albedo.mean(axis=(0, 1))
-    lamp = (light.key * lambert * shadow)[..., None] * tint
-    irradiance = lamp + light.ambient * interreflect(occlusion, mean_albedo)
-    travelled = scatter(irradiance.astype(np.float32), translucency=light.translucency, mm_per_pixel=mm_per_pixel)
+    side = math.radians(light.ambient_from_degrees)
+    one_sided = 1.0 + along(normal, np.array([math.cos(side) / 3, -math.sin(side) / 3, 0.0]))
+    irradiance = interreflect(occlusion, albedo.mean(axis=(0, 1))) * (light.ambient * one_sided)[..., None]
+    gloss = cv2.merge([occlusion * np.float32(FRESNEL_NORMAL * light.ambient)] * 3)
+    for lamp in light.lamps:
+        colour = lamp.strength * np.array(lamp.colour, np.float32)
+        lit = lit_share(height_mm, lamp, mm_per_pixel=mm_per_pixel)
+        irradiance += (lambert(normal, lamp) * lit)[..., None] * colour
+        gloss += (specular(normal, lamp, roughness=sheen.roughness) * lit)[..., None] * (math.pi * colour)
+    travelled = scatter(irradiance, translucency=sheen.translucency, mm_per_pixel=mm_per_pixel)
     # Down a pit the way through tissue is longer than on the flat skin that the profile was made for.
-    diffuse = albedo * travelled * np.sqrt(occlusion)[..., None]
-    film = specular(normal, light, roughness=light.roughness) * shadow
-    room = FRESNEL_NORMAL * light.ambient * occlusion
-    gloss = light.gloss * math.pi * (light.key * film[..., None] * tint + room[..., None] / math.pi)
-    return (diffuse + gloss).astype(np.float32)
-
-
-def _direction(light: Light) -> np.ndarray:
-    """Return the unit vector from the skin to the lamp (x right, y down, z towards the camera)."""
-    return np.array(
-        [
-            math.cos(light.elevation) * math.cos(light.azimuth),
-            -math.cos(light.elevation) * math.sin(light.azimuth),
-            math.sin(light.elevation),
-        ]
-    )
+    return albedo * travelled * np.sqrt(occlusion)[..., None] + sheen.gloss * gloss

@@ -14,20 +14,24 @@ from typing import Final
 import cv2
 import numpy as np
 
+from .cheek import SUBPIXEL_BITS, Cheek
 from .fields import blur, noise, smoothstep
 
-WAVELENGTHS_NM: Final = np.array([[590.0, 610.0, 630.0], [530.0, 550.0, 570.0], [450.0, 470.0, 490.0]])
+WAVELENGTHS_NM: Final = np.array([[590.0, 610.0, 630.0], [530.0, 550.0, 570.0], [440.0, 460.0, 480.0]])
 """Three wavelengths for each of red, green and blue stand in for the camera's filters."""
 
-_OXYGENATED: Final = np.array([[14400.8, 1506.0, 610.0], [39956.8, 43016.0, 44496.0], [62816.0, 33209.2, 23684.4]])
-_DEOXYGENATED: Final = np.array([[28324.4, 9443.6, 5148.8], [39036.4, 53412.0, 45072.0], [103292.0, 16156.4, 16684.0]])
+_OXYGENATED: Final = np.array([[14400.8, 1506.0, 610.0], [39956.8, 43016.0, 44496.0], [102580.0, 44480.0, 26629.2]])
+_DEOXYGENATED: Final = np.array([[28324.4, 9443.6, 5148.8], [39036.4, 53412.0, 45072.0], [413280.0, 23388.8, 14550.0]])
 # Prahl's table at WAVELENGTHS_NM, in 1/cm per mol/l.
 
 EPIDERMIS_CM: Final = 0.006
 """Thickness of the epidermis: 60 um (Jacques 1998)."""
 
+HORNY_LAYER: Final = 0.012
+"""Share of light that the horny layer scatters back before it meets melanin: our own choice, by eye (else dark skin is
+orange)."""
 
-YELLOW_PER_CM: Final = np.array([[0.0], [0.1], [1.4]])
+YELLOW_PER_CM: Final = np.array([[0.0], [0.2], [1.8]])
 """Absorption of carotene and bilirubin in the dermis, in 1/cm: our own choice, by eye (else pale skin is purple)."""
 
 
@@ -50,7 +54,7 @@ class Tone:
 def draw_tone(*, rng: np.random.Generator) -> Tone:
     """Return the skin of a random person, even over the whole range of tones (in the logarithm of melanin)."""
     return Tone(
-        melanosomes=float(np.exp(rng.uniform(math.log(0.02), math.log(0.43)))),
+        melanosomes=float(np.exp(rng.uniform(math.log(0.013), math.log(0.43)))),
         blood=float(np.exp(rng.uniform(math.log(0.003), math.log(0.012)))),
         oxygenation=float(rng.uniform(0.6, 0.9)),
     )
@@ -76,63 +80,78 @@ def reflectance(tone: Tone) -> np.ndarray:
     boundary = (1.0 + internal) / (1.0 - internal)
     root = np.sqrt(3.0 * (1.0 - albedo))
     returned = 0.5 * albedo * (1.0 + np.exp(-4.0 / 3.0 * boundary * root)) * np.exp(-root)
-    return (np.exp(-2.0 * epidermis * EPIDERMIS_CM) * returned).mean(axis=1)
+    return HORNY_LAYER + (np.exp(-2.0 * epidermis * EPIDERMIS_CM) * returned).mean(axis=1)
 
 
-def albedo_map(
-    tone: Tone,
-    scar_relief_mm: np.ndarray,
-    type_map: np.ndarray,
-    pores_mm: np.ndarray,
-    *,
-    rng: np.random.Generator,
-    patch_mm: float,
-) -> np.ndarray:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pigment:
+    """How the pigments of every pixel differ from those of the bare skin; arrays float32 [S, S].
+
+    Attributes:
+        melanin: natural logarithm of the ratio of melanosomes.
+        blood: natural logarithm of the ratio of blood.
+    """
+
+    melanin: np.ndarray
+    blood: np.ndarray
+
+
+def draw_pigment(cheek: Cheek, *, rng: np.random.Generator) -> Pigment:
+    """Return mottling, a flush, freckles, and the brown and red marks that former spots of acne leave.
+
+    They lie on scarred and on clear skin alike: colour alone tells no type.
+    """
+
+    def mottle(feature_mm: float) -> np.ndarray:
+        return noise(cheek, rng=rng, feature_mm=feature_mm)
+
+    melanin = rng.uniform(0.02, 0.07) * mottle(5.0) + rng.uniform(0.03, 0.09) * mottle(0.9)
+    melanin += rng.uniform(0.02, 0.06) * mottle(0.3) + rng.uniform(0.0, 0.14) * mottle(30.0)
+    blood = rng.uniform(0.03, 0.25) * mottle(5.0) + rng.uniform(0.04, 0.18) * mottle(1.4)
+    blood += rng.uniform(0.02, 0.08) * mottle(0.35) + rng.uniform(0.0, 0.4) * mottle(30.0)
+    patchy = 1.0 + 0.35 * mottle(0.7)
+    freckles, brown_marks, red_marks = rng.spawn(3)
+    for stream, pigment, per_cm2, radius_mm, strength in (
+        (freckles, melanin, rng.gamma(0.35, 1.4), (0.3, 0.9), 0.5),
+        (brown_marks, melanin, rng.gamma(0.4, 0.5), (0.8, 2.6), 0.45),
+        (red_marks, blood, rng.gamma(0.5, 0.8), (0.6, 2.8), 0.8),
+    ):
+        pigment += patchy * (strength * _spots(cheek, rng=stream, per_cm2=per_cm2, radius_mm=radius_mm))
+    return Pigment(melanin=melanin, blood=blood)
+
+
+def _spots(cheek: Cheek, *, rng: np.random.Generator, per_cm2: float, radius_mm: tuple[float, float]) -> np.ndarray:
+    """Return soft oval spots of random strength, float32 [S, S], 0 to 1."""
+    spots = np.zeros((cheek.size, cheek.size), np.float32)
+    for _ in range(min(rng.poisson(per_cm2 * (cheek.patch_mm / 10.0) ** 2), 120)):
+        place, strength = rng.uniform(0.0, cheek.patch_mm, size=2), rng.uniform(0.2, 1.0)
+        radius, flattening, turn = rng.uniform(*radius_mm), rng.uniform(0.6, 1.0), rng.uniform(0.0, 180.0)
+        centre = cheek.subpixels(place).tolist()
+        axes = cheek.subpixels(radius * np.array([1.0, flattening])).tolist()
+        cv2.ellipse(spots, centre, axes, turn, 0.0, 360.0, strength, cv2.FILLED, cv2.LINE_8, SUBPIXEL_BITS)
+    return blur(spots, 0.35 * radius_mm[0] / cheek.mm_per_pixel)
+
+
+def albedo_map(tone: Tone, pigment: Pigment, *, pores_mm: np.ndarray, plugs: float) -> np.ndarray:
     """Return the skin's colour at every pixel, linear RGB float32 [S, S, 3].
 
-    Pigments vary in place and the logarithm of the colour follows them linearly, as Tsumura et al. find ("Image-based
-    skin color and texture analysis/synthesis by extracting hemoglobin and melanin information in the skin", SIGGRAPH
-    2003). Blotches of redness and brown spots lie on scarred and on clear skin alike: colour alone tells no type.
+    The logarithm of the colour follows the pigments linearly, as Tsumura et al. find ("Image-based skin color and
+    texture analysis/synthesis by extracting hemoglobin and melanin information in the skin", SIGGRAPH 2003).
+
+    Args:
+        tone: the bare skin.
+        pigment: how each pixel differs from it.
+        pores_mm: depth of the pores, float32 [S, S]; they hold a plug of sebum and keratin, darker than skin.
+        plugs: how much darker, as a logarithm of the ratio of melanin, 0 to 0.7.
     """
-    size = type_map.shape[0]
     base = reflectance(tone)
     more_melanin = Tone(melanosomes=tone.melanosomes * 1.1, blood=tone.blood, oxygenation=tone.oxygenation)
     more_blood = Tone(melanosomes=tone.melanosomes, blood=tone.blood * 1.1, oxygenation=tone.oxygenation)
     by_melanin = np.log(reflectance(more_melanin) / base) / math.log(1.1)  # d log colour / d log melanin
     by_blood = np.log(reflectance(more_blood) / base) / math.log(1.1)
-
-    def mottle(feature_mm: float) -> np.ndarray:
-        return noise(rng=rng, patch_mm=patch_mm, size=size, feature_mm=feature_mm)
-
-    melanin = rng.uniform(0.03, 0.10) * mottle(4.0) + rng.uniform(0.04, 0.10) * mottle(0.9)
-    melanin += rng.uniform(0.02, 0.06) * mottle(0.3)
-    blood = rng.uniform(0.05, 0.20) * mottle(5.0) + rng.uniform(0.05, 0.16) * mottle(1.4)
-    blood += rng.uniform(0.03, 0.10) * mottle(0.35)
-
-    # Freckles, and brown and red spots left by former spots of acne; few in most people.
-    px = size / patch_mm
-    for pigment, per_cm2, radius_mm, strength in (
-        (melanin, rng.gamma(0.5, 1.2), (0.25, 0.7), 0.6),
-        (melanin, rng.gamma(0.5, 0.5), (0.8, 2.2), 0.4),
-        (blood, rng.gamma(0.6, 0.8), (0.5, 2.6), 0.8),
-    ):
-        spots = np.zeros((size, size), np.float32)
-        for _ in range(min(rng.poisson(per_cm2 * (patch_mm / 10.0) ** 2), 60)):
-            centre = rng.uniform(0.0, size, size=2).astype(int).tolist()
-            radius = max(round(rng.uniform(*radius_mm) * px), 1)
-            axes = (radius, max(round(radius * rng.uniform(0.6, 1.0)), 1))
-            cv2.ellipse(spots, centre, axes, rng.uniform(0, 180), 0, 360, rng.uniform(0.2, 1.0), -1)
-        pigment += strength * blur(spots, 0.35 * radius_mm[0] * px + 0.3) * (1.0 + 0.35 * mottle(0.6))
-
-    # A scar may be red, brown or pale inside; its margin is soft.
-    inside = blur((type_map > 0).astype(np.float32), 0.35 * px)
-    relative_depth = np.clip(-scar_relief_mm / max(float(-scar_relief_mm.min()), 1e-6), 0.0, 1.0)
-    tint = inside * (0.5 + 0.5 * blur(relative_depth, 0.3 * px)) * np.clip(0.7 + 0.5 * mottle(1.2), 0.0, 1.5)
-    blood += tint * np.clip(rng.normal(0.15, 0.3), -0.25, 0.8)
-    melanin += tint * np.clip(rng.normal(0.06, 0.15), -0.2, 0.5)
-
-    # Pores hold a plug of sebum and keratin, a little darker than skin.
-    melanin += rng.uniform(0.0, 0.7) * smoothstep(0.0, 0.12, pores_mm)
-
-    density = melanin[..., None] * by_melanin + blood[..., None] * by_blood
-    return (base * np.exp(density)).astype(np.float32)
+    melanin = pigment.melanin + plugs * smoothstep(0.0, 0.12, pores_mm)
+    planes = [
+        cv2.exp(melanin * np.float32(m) + pigment.blood * np.float32(b)) * np.float32(colour)
+        for m, b, colour in zip(by_melanin, by_blood, base, strict=True)
+    ]
+    return np.minimum(cv2.merge(planes), 0.95)
