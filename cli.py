@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -18,9 +19,11 @@ from scarlens.datasets.errors import ScarlensError, printable
 from scarlens.inference.prediction import NOTICE
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from scarlens.datasets.photos import LabelledPhoto
     from scarlens.inference.classifier import Classifier
-    from scarlens.inference.safety import Context
+    from scarlens.inference.prediction import Prediction
     from scarlens.training.config import TrainConfig
 
 SOME_ERRORS: Final = 3
@@ -98,6 +101,9 @@ def predict(
     as_json: AsJson = False,
     overlay: Annotated[Path | None, typer.Option(help="Folder for pictures of where each type is seen.")] = None,
     checkpoint: Checkpoint = None,
+    mm_per_pixel: Annotated[
+        float | None, typer.Option(min=1e-9, help="Millimetres of skin to a pixel of the photos; tells widths.")
+    ] = None,
     skin_type: SkinType = None,
     pregnant: Pregnant = None,
     isotretinoin_months: IsotretinoinMonths = None,
@@ -110,12 +116,12 @@ def predict(
 
     context = told(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
 
-    classifier = _classifier(checkpoint)
+    answer = partial(_classifier(checkpoint).predict, context=context, mm_per_pixel=mm_per_pixel)
     failed = False
     pictures = overlay_files(overlay, photos) if overlay else [None] * len(photos)
     for photo, picture in zip(photos, pictures, strict=True):
         try:
-            _predict_one(classifier, photo, context, as_json=as_json, picture=picture)
+            _predict_one(answer, photo, as_json=as_json, picture=picture)
         except (ScarlensError, OSError) as error:
             failed = True
             _say(f"scarlens: {error}")
@@ -126,13 +132,13 @@ def predict(
 
 
 def _predict_one(
-    classifier: Classifier, photo: Path, context: Context | None, *, as_json: bool, picture: Path | None
+    answer: Callable[[np.ndarray], Prediction], photo: Path, *, as_json: bool, picture: Path | None
 ) -> None:
     from scarlens.datasets.reader import read_image
     from scarlens.inference.regions import write_overlay
 
     image = read_image(photo)
-    prediction = classifier.predict(image, context=context)
+    prediction = answer(image)
     if as_json:
         print(json.dumps({"path": str(photo), **prediction.to_dict()}))
     else:
@@ -182,6 +188,7 @@ def train(
     """Train a checkpoint on labelled photos; without --data on photos of scars that are rendered first."""
     resolved = _config(config, settings, out if resume else None, embedded=not data)
     if not data:
+        copies = "allow"  # rendered one by one, no two are alike
         from scarlens.training.embedded import COUNT, embedded_photos
 
         with _counter("rendered", COUNT) as advance:
@@ -354,7 +361,9 @@ def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path
 
     photos = load_photos(data, out_of_scope=out_of_scope, extra=extra)
     with _counter("read and compared", 2 * len(photos)) as advance:
-        good, errors = readable_photos(photos, merge=copies == "merge", advance=advance)
+        good, errors = readable_photos(
+            photos, merge=copies == "merge", compare=copies != "allow", advance=advance
+        )
     for error in errors:
         _say(f"left out: {error}")
     unnamed = sum(photo.subject is None for photo in photos)

@@ -150,7 +150,11 @@ def _is_hidden(path: Path) -> bool:
 
 
 def readable_photos(
-    photos: Sequence[LabelledPhoto], *, merge: bool = False, advance: Callable[[], None] = lambda: None
+    photos: Sequence[LabelledPhoto],
+    *,
+    merge: bool = False,
+    compare: bool = True,
+    advance: Callable[[], None] = lambda: None,
 ) -> tuple[list[LabelledPhoto], list[ImageReadError]]:
     """Read every photo once, so that a bad file is known before the first epoch and not in the middle of one.
 
@@ -161,6 +165,8 @@ def readable_photos(
     Args:
         photos: the photos to check.
         merge: whether to make one subject of subjects that share a picture.
+        compare: whether to look for copies, which is most of the work. Photos that come without a subject are compared
+            all the same.
         advance: called twice a photo, for a progress bar: when it is read and when it is compared.
 
     Returns:
@@ -172,12 +178,18 @@ def readable_photos(
     good: list[LabelledPhoto] = []
     prints: list[Fingerprint] = []
     errors: list[ImageReadError] = []
+    compare = compare or merge or any(photo.subject is None for photo in photos)
     for photo, data, image in each_readable(photos, errors, advance=advance):
         good.append(photo)
-        prints.append(fingerprint(data, image))
+        if compare:
+            prints.append(fingerprint(data, image))
+        else:
+            advance()
     if not any(photo.label != OUT_OF_SCOPE for photo in good):
         first = f", the first: {errors[0]}" if errors else ""
         raise PhotoSetError(f"no photo of the three types can be read; {len(errors)} files cannot{first}")
+    if not compare:
+        return good, errors
     pairs = [(pair.first, pair.second) for pair in find_look_alikes(prints, advance=advance) if pair.copy]
     groups = linked_groups(len(good), pairs)
     known = [replace(photo, copies=int(group)) for photo, group in zip(good, groups, strict=True)]

@@ -43,6 +43,11 @@ class Placement(NamedTuple):
     window: tuple[int, int, int, int]
     second: int
 
+    def scale(self, size: int) -> float:
+        """Return how many pixels of a square of `size` pixels a pixel of the photo became."""
+        top, bottom, left, right = self.window
+        return size / max(bottom - top, right - left)
+
 
 class Framed(NamedTuple):
     """A photo as the network sees it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -17,6 +18,7 @@ from ..datasets.reader import ImageReadError, read_image
 from ..model.calibration import MIN_SIDE
 from ..model.checkpoint import Card
 from .engine import Engine, Scores, open_engine
+from .measurement import Measurement, ScaleError, measure
 from .prediction import Prediction, Reason
 from .regions import photo_regions
 from .safety import Context
@@ -58,17 +60,22 @@ class Classifier:
         """The digest that names the model."""
         return self._engine.card.model_id
 
-    def predict(self, image: Image, *, context: Context | None = None) -> Prediction:
+    def predict(self, image: Image, *, context: Context | None = None, mm_per_pixel: float | None = None) -> Prediction:
         """Classify one photo: a path, the bytes of an image file, or RGB uint8 [H, W, 3].
 
         Args:
             image: the photo.
             context: what is told about the person: it adds cautions to the treatments, and changes no probability.
+            mm_per_pixel: millimetres of skin that a pixel of the upright photo shows, such as a ruler in the photo
+                tells: without it no width is measured. It changes no probability.
 
         Raises:
             ImageReadError: when it is no photo that can be read.
+            ScaleError: when the scale is not a positive number.
         """
-        return self._answers([self._prepared(image)], context)[0]
+        if mm_per_pixel is not None and not 0.0 < mm_per_pixel < math.inf:
+            raise ScaleError(f"mm_per_pixel must be a positive number, got {mm_per_pixel}")
+        return self._answers([self._prepared(image)], context, mm_per_pixel)[0]
 
     def predict_many(self, images: Iterable[Image], batch_size: int = 32) -> Iterator[Prediction | ImageReadError]:
         """Classify many photos, in order and as they are consumed; an unreadable one yields its error.
@@ -102,13 +109,17 @@ class Classifier:
         array = normalise(framed.square, mean=card.mean, std=card.std)
         return _Prepared(array, framed, photo.shape[0], photo.shape[1])
 
-    def _answers(self, photos: Sequence[_Prepared], context: Context | None = None) -> list[Prediction]:
+    def _answers(
+        self, photos: Sequence[_Prepared], context: Context | None = None, mm_per_pixel: float | None = None
+    ) -> list[Prediction]:
         if not photos:
             return []
         scores = self._engine(np.stack([photo.array for photo in photos]))
-        return [self._answer(photo, Scores(*(part[i] for part in scores)), context) for i, photo in enumerate(photos)]
+        return [self._answer(photo, scores.of(i), context, mm_per_pixel) for i, photo in enumerate(photos)]
 
-    def _answer(self, photo: _Prepared, scores: Scores, context: Context | None) -> Prediction:
+    def _answer(
+        self, photo: _Prepared, scores: Scores, context: Context | None, mm_per_pixel: float | None
+    ) -> Prediction:
         calibration, placement = self.card.calibration, photo.framed.placement
         probabilities = calibration.probabilities(scores.type_logits)
         in_scope = float(calibration.in_scope(scores.scope_logit))
@@ -126,6 +137,20 @@ class Classifier:
             model_id=self.model_id,
             width=photo.width,
             height=photo.height,
+            measurement=self._measurement(label, photo, scores, mm_per_pixel),
+        )
+
+    def _measurement(
+        self, label: str | None, photo: _Prepared, scores: Scores, mm_per_pixel: float | None
+    ) -> Measurement | None:
+        if label is None or scores.relief is None or self.card.relief is None:
+            return None
+        scale = photo.framed.placement.scale(self.card.size)
+        return measure(
+            scores.relief,
+            scar_type=label,
+            limits=self.card.relief,
+            mm_per_pixel=None if mm_per_pixel is None else mm_per_pixel / scale,
         )
 
     def _reason(self, photo: Framed, in_scope: float, best_probability: float) -> Reason | None:
@@ -160,13 +185,14 @@ def load(checkpoint: str | os.PathLike[str] = BUNDLED_CHECKPOINT, *, device: str
     return Classifier(open_engine(Path(checkpoint), device=device))
 
 
-def predict(image: Image, *, context: Context | None = None) -> Prediction:
+def predict(image: Image, *, context: Context | None = None, mm_per_pixel: float | None = None) -> Prediction:
     """Classify one photo with the checkpoint that ships, which is loaded once; see `Classifier.predict`.
 
     Raises:
         ImageReadError: when it is no photo that can be read.
+        ScaleError: when the scale is not a positive number.
     """
-    return _bundled().predict(image, context=context)
+    return _bundled().predict(image, context=context, mm_per_pixel=mm_per_pixel)
 
 
 @cache

@@ -25,11 +25,17 @@ class Scores(NamedTuple):
         class_map: [N, 3, h, w].
         type_logits: [N, 3].
         scope_logit: [N].
+        relief: [N, 6, h, w], or None without a relief head.
     """
 
     class_map: np.ndarray
     type_logits: np.ndarray
     scope_logit: np.ndarray
+    relief: np.ndarray | None = None
+
+    def of(self, index: int) -> Scores:
+        """Return the scores of one photo, without the first axis."""
+        return Scores(*(part[index] for part in self if part is not None))
 
 
 class Engine(Protocol):
@@ -74,14 +80,18 @@ class OnnxEngine:
         except Exception as error:  # wrong names, shapes or types
             raise CheckpointError(f"{path}: expected a scarlens network, found one that fails: {error}") from error
         types = len(SCAR_TYPES)
-        shapes = [part.shape for part in scores]
-        fits = shapes[1:] == [(1, types), (1,)] and len(shapes[0]) == 4 and shapes[0][:2] == (1, types)
-        if not fits or not all(np.isfinite(part).all() for part in scores):
+        parts = [part for part in scores if part is not None]
+        shapes = [part.shape for part in parts]
+        fits = shapes[1:3] == [(1, types), (1,)] and len(shapes[0]) == 4 and shapes[0][:2] == (1, types)
+        if self.card.relief:
+            fits = fits and len(shapes) == 4 and len(shapes[3]) == 4 and shapes[3][:2] == (1, types + 3)
+        if not fits or not all(np.isfinite(part).all() for part in parts):
             raise CheckpointError(f"{path}: expected finite scores of {types} types, found arrays of shapes {shapes}")
 
     def __call__(self, photos: np.ndarray) -> Scores:
         """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them."""
-        return Scores(*(np.asarray(part) for part in self._session.run(list(Scores._fields), {"photos": photos})))
+        names = [name for name in Scores._fields if name != "relief" or self.card.relief]
+        return Scores(*(np.asarray(part) for part in self._session.run(names, {"photos": photos})))
 
 
 class TorchEngine:
@@ -102,7 +112,7 @@ class TorchEngine:
         """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them."""
         with self._torch.inference_mode():
             output = self._network(self._torch.from_numpy(photos).to(self._device))
-        return Scores(*(part.float().cpu().numpy() for part in output))
+        return Scores(*(part.float().cpu().numpy() for part in output if part is not None))
 
 
 def open_engine(checkpoint: Path, *, device: str = "cpu") -> Engine:

@@ -11,6 +11,7 @@ from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
 if TYPE_CHECKING:
     import numpy as np
 
+    from .measurement import Measurement
     from .treatments import TreatmentPlan
 
 NOTICE: Final = (
@@ -49,6 +50,8 @@ class Prediction:
         model_id: the digest that names the checkpoint which answered.
         width: width of the upright photo in pixels.
         height: height of the upright photo in pixels.
+        measurement: how wide and how deep the scars of the label are; None when the classifier abstains, or when its
+            checkpoint has no relief head.
 
     Raises:
         ValueError: when the fields contradict one another.
@@ -64,6 +67,7 @@ class Prediction:
     model_id: str
     width: int
     height: int
+    measurement: Measurement | None = None
 
     def __post_init__(self) -> None:
         """Refuse a result that contradicts itself."""
@@ -86,6 +90,8 @@ class Prediction:
             raise ValueError(f"regions must have shape [{len(SCAR_TYPES)}, h, w], got {self.regions.shape}")
         if self.treatment is not None and self.reason in ("out_of_scope", "low_quality"):
             raise ValueError(f"a photo refused as {self.reason} must not carry a treatment")
+        if self.measurement is not None and self.measurement.scar_type != self.label:
+            raise ValueError(f"expected a measurement of the label {self.label!r}, got {self.measurement.scar_type!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as plain JSON types; `regions` becomes nested lists rounded to three digits."""
@@ -100,6 +106,7 @@ class Prediction:
             "model_id": self.model_id,
             "width": self.width,
             "height": self.height,
+            "measurement": None if self.measurement is None else self.measurement.to_dict(),
             "notice": NOTICE,
         }
 
@@ -112,6 +119,8 @@ class Prediction:
         plausible = ", ".join(DISPLAY_NAMES[name] for name in self.plausible)
         lines += ["", f"  plausible: {plausible} (such a set is meant to hold the true type in 90 % of cases)"]
         lines += [f"  shows one of the three types: {100 * self.in_scope:.0f} %", ""]
+        if self.measurement is not None:
+            lines += [self.measurement.to_text(), ""]
         lines.append(NOTICE if self.treatment is None else self.treatment.to_text())
         return "\n".join(lines)
 

@@ -105,6 +105,20 @@ class Calibration:
         return tuple(SCAR_TYPES[i] for i in order if i == order[0] or probabilities[i] >= self.plausible_thresholds[i])
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReliefLimits:
+    """When a checkpoint with a relief head keeps silent about width or depth.
+
+    Attributes:
+        highest_elevation_degrees: no depth where the strongest lamp seems to stand higher over the skin: frontal light
+            hides relief.
+        coarsest_mm_per_pixel: no width where a pixel of the network's square shows more millimetres of skin.
+    """
+
+    highest_elevation_degrees: float
+    coarsest_mm_per_pixel: float
+
+
 def fit_calibration(
     *,
     type_logits: np.ndarray,

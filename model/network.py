@@ -2,6 +2,7 @@
 
 import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,6 +15,7 @@ from torchvision import models
 
 from ..datasets.errors import ScarlensError
 from ..datasets.labels import SCAR_TYPES
+from .relief import RELIEF_TRUNK, TAPS, ReliefHead, stages_of
 
 TRUNKS: Final = (
     "mobilenet_v2",
@@ -60,11 +62,13 @@ class NetworkOutput(NamedTuple):
         class_map: [N, 3, h, w], a score per type and position, types in the order of `SCAR_TYPES`.
         type_logits: [N, 3], the mean of `class_map` over positions, as far as the sides of its two parts divide.
         scope_logit: [N], above 0 when the photo rather shows one of the three types.
+        relief: [N, 6, S / 4, S / 4], as `relief.Relief.planes` describes it, or None without a relief head.
     """
 
     class_map: Tensor
     type_logits: Tensor
     scope_logit: Tensor
+    relief: Tensor | None = None
 
 
 class TextureHead(nn.Module):
@@ -112,9 +116,20 @@ class ScarNetwork(nn.Module):
     map, a 32nd, hardly. The texture head reads the former.
     """
 
-    def __init__(self, trunk: str, *, dropout: float = 0.0) -> None:
-        """Build the network with random weights; `trunk` is a model name of torchvision."""
+    def __init__(self, trunk: str, *, dropout: float = 0.0, relief: bool = False) -> None:
+        """Build the network with random weights.
+
+        Args:
+            trunk: a model name of torchvision.
+            dropout: of what the first head reads.
+            relief: whether a third head measures scars. It is trained by itself, on renderings (`training.relief`).
+
+        Raises:
+            TrunkError: when the trunk is unknown, or not the one that a relief head can read.
+        """
         super().__init__()
+        if relief and trunk != RELIEF_TRUNK:
+            raise TrunkError(f'a relief head can read the trunk "{RELIEF_TRUNK}" only, not "{trunk}"')
         self.trunk = _build_trunk(trunk)
         shapes = _map_shapes(self.trunk)
         self.texture_stages = _texture_stages(shapes)
@@ -123,6 +138,7 @@ class ScarNetwork(nn.Module):
         self.head = nn.Conv2d(shapes[-1][0], len(SCAR_TYPES) + 1, kernel_size=1)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
+        self.relief = ReliefHead().requires_grad_(False) if relief else None
 
     @property
     def mid_level(self) -> int:
@@ -132,27 +148,30 @@ class ScarNetwork(nn.Module):
     def forward(self, photos: Tensor) -> NetworkOutput:
         """Score photos given as float32 [N, 3, S, S], normalised by `datasets.preprocess`.
 
-        In training mode the texture head is silent: what the first head learns should not depend on it.
+        In training mode the texture and the relief head are silent: what the first head learns should not depend on
+        them.
         """
-        features, textures = self.mid_level_maps(photos)
-        scores = self.head(self.dropout(self.trunk[self.mid_level :](features)))  # [N, 4, h, w]
+        stages = stages_of(self.trunk, photos, {*self.texture_stages, *(TAPS if self.relief else ())})
+        scores = self.head(self.dropout(self.trunk[self.mid_level :](stages[self.mid_level - 1])))  # [N, 4, h, w]
         pooled = scores.mean(dim=(2, 3))  # [N, 4]
         class_map, type_logits = scores[:, :-1], pooled[:, :-1]
         if not self.training:
-            share, texture = self.texture.share, self.texture(textures)  # [N, 3, H, W]
+            share, texture = self.texture.share, self.texture(self._texture(stages))  # [N, 3, H, W]
             wide = functional.interpolate(class_map, size=texture.shape[2:], mode="nearest")
             class_map = (1 - share) * wide + share * texture
             type_logits = (1 - share) * type_logits + share * texture.mean(dim=(2, 3))
-        return NetworkOutput(class_map, type_logits, pooled[:, -1])
+        relief = None
+        if self.relief is not None and not self.training:
+            relief = self.relief(photos, stages).planes()
+        return NetworkOutput(class_map, type_logits, pooled[:, -1], relief)
 
     def mid_level_maps(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         """Return the last mid-level map of photos [N, 3, S, S], and the texture of all of them, [N, T, H, W]."""
-        features, maps = photos, []
-        for number, stage in enumerate(self.trunk[: self.mid_level]):
-            features = stage(features)
-            if number in self.texture_stages:
-                maps.append(features)
-        return features, texture_of(torch.cat(maps, dim=1))
+        stages = stages_of(self.trunk, photos, self.texture_stages)
+        return stages[self.mid_level - 1], self._texture(stages)
+
+    def _texture(self, stages: Mapping[int, Tensor]) -> Tensor:
+        return texture_of(torch.cat([stages[number] for number in self.texture_stages], dim=1))
 
 
 def load_trunk_weights(network: ScarNetwork, trunk: str, weights: str) -> None:

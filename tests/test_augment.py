@@ -204,6 +204,7 @@ def test_a_batch_holds_photos_types_and_scope(rendered: list[LabelledPhoto]) -> 
 
 
 @may_fork
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker:UserWarning")  # on one core
 def test_workers_show_the_same_views_as_none_and_never_one_twice(rendered: list[LabelledPhoto]) -> None:
     alone = load(rendered, config(workers=0), epochs=2)
     together = load(rendered, config(workers=2), epochs=2)

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from scarlens.cli import app
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.inference.prediction import NOTICE
+from scarlens.model.checkpoint import load_checkpoint
 
 EXAMPLES = Path(__file__).parents[1] / "datasets" / "rendering" / "examples"
 
@@ -171,3 +174,16 @@ def test_no_name_of_a_file_reaches_the_terminal_raw(tmp_path: Path) -> None:
     assert result.returncode == 3 and "Traceback" not in result.stderr
     assert result.stdout.count("plausible: ") == len(names)
     assert not set(result.stdout + result.stderr) & set("\x07\x1b\u202e")
+
+
+def test_train_without_data_renders_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scarlens.training.embedded.COUNT", 24)
+    settings = ["epochs=1", "size=64", "workers=0", "validation_fraction=0.34"]
+    arguments = ["train", "--out", tmp_path / "run", *(part for text in settings for part in ("--set", text))]
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"rendered", "model.safetensors", "model.onnx", "validation"} <= files
+    training = load_checkpoint(tmp_path / "run" / "model.safetensors")[1].training
+    assert training["photos"] == {"boxcar": 6, "ice_pick": 6, "out_of_scope": 6, "rolling": 6}
+    assert training["config"]["weights"] == "scarlens.safetensors"

@@ -53,6 +53,10 @@ def folder(photos: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path
 def assert_same_scores(found: Scores, expected: Scores) -> None:
     """Check that two engines agree to 1e-4 of the largest score, or to 1e-4 where that is below 1."""
     for name, one, other in zip(Scores._fields, found, expected, strict=True):
+        if other is None:
+            assert one is None, name
+            continue
+        assert one is not None, name
         assert one.shape == other.shape, name
         assert one.dtype == other.dtype == np.float32, name
         assert np.abs(one - other).max() < 1e-4 * max(1.0, np.abs(other).max()), name
@@ -65,7 +69,7 @@ def test_onnx_runtime_agrees_with_torch(folder: Path, photos: np.ndarray) -> Non
     top = reference.type_logits.argmax(axis=1)
     assert np.array_equal(fast.type_logits.argmax(axis=1), top)
     assert set(top.tolist()) == {0, 1, 2}  # else agreement would say little
-    assert reference.class_map.shape == (30, 3, 3, 3)
+    assert reference.class_map.shape == (30, 3, 6, 6)
     assert reference.scope_logit.shape == (30,)
 
 
@@ -74,7 +78,7 @@ def test_scores_do_not_depend_on_the_batch(folder: Path, photos: np.ndarray, for
     engine = open_engine(folder / form)
     whole = engine(photos[:5])
     for index in range(5):
-        assert_same_scores(engine(photos[index : index + 1]), Scores(*(part[index : index + 1] for part in whole)))
+        assert_same_scores(engine(photos[index : index + 1]), Scores(*(part[index : index + 1] for part in whole[:3])))
 
 
 def test_a_safetensors_file_runs_on_its_onnx_twin(folder: Path) -> None:

@@ -40,7 +40,8 @@ def pretrained() -> dict[str, Tensor]:
 @pytest.mark.parametrize("trunk", TRUNKS)
 def test_every_trunk_builds_and_its_scores_add_up(trunk: str, photos: Tensor) -> None:
     with torch.inference_mode():
-        class_map, type_logits, scope_logit = randomised(ScarNetwork(trunk))(photos)
+        class_map, type_logits, scope_logit, relief = randomised(ScarNetwork(trunk))(photos)
+    assert relief is None
     assert class_map.ndim == 4
     assert class_map.shape[:2] == (2, 3)
     assert min(class_map.shape[2:]) >= 2
@@ -54,14 +55,14 @@ def test_every_trunk_builds_and_its_scores_add_up(trunk: str, photos: Tensor) ->
 def test_the_head_starts_from_zero_and_says_nothing(photos: Tensor) -> None:
     with torch.inference_mode():
         output = ScarNetwork("squeezenet1_1").eval()(photos)
-    assert all((part == 0).all() for part in output)
+    assert all((part == 0).all() for part in output[:3])
 
 
 def test_scores_of_a_photo_do_not_depend_on_its_batch(photos: Tensor) -> None:
     network = randomised(ScarNetwork("mobilenet_v3_small", dropout=0.5))
     with torch.inference_mode():
         whole, alone = network(photos), network(photos[1:])
-    assert all(torch.allclose(a[1:], b, rtol=1e-3, atol=1e-3) for a, b in zip(whole, alone, strict=True))
+    assert all(torch.allclose(a[1:], b, rtol=1e-3, atol=1e-3) for a, b in zip(whole[:3], alone[:3], strict=True))
 
 
 def test_building_leaves_batch_statistics_and_training_mode_alone() -> None:

@@ -296,6 +296,21 @@ def test_subjects_that_share_a_photo_become_one(tmp_path: Path) -> None:
     assert len({photo.copies for photo in good}) == 3  # one picture twice, two others
 
 
+def test_photos_with_subjects_need_not_be_compared(tmp_path: Path) -> None:
+    image = render_photo("boxcar", seed=3, size=128).image
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.png", image)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    rows = ("a.png,boxcar,Ann", "b.png,boxcar,Bob", "broken.png,boxcar,Bob")
+    calls: list[int] = []
+    photos = load_photos(manifest(tmp_path / "m.csv", "file,label,subject", *rows))
+    good, errors = readable_photos(photos, compare=False, advance=lambda: calls.append(1))
+    assert [(photo.subject, photo.copies) for photo in good] == [("Ann", None), ("Bob", None)]
+    assert len(errors) == 1 and len(calls) == 2 * len(photos)
+    unnamed = load_photos(manifest(tmp_path / "n.csv", "file,label,subject", "a.png,boxcar,Ann", "b.png,boxcar,"))
+    assert {photo.subject for photo in readable_photos(unnamed, compare=False)[0]} == {"Ann"}
+
+
 def test_a_copy_gets_a_subject_of_its_own_picture_and_no_other(tmp_path: Path) -> None:
     # Ann and Bob share one picture; the copy without a name is of another one, which is Bob's alone.
     shared, other = (render_photo("boxcar", seed=seed, size=128).image for seed in (3, 4))

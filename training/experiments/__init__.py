@@ -1,0 +1,1 @@
+"""The experiments of EXPERIMENTS.md, one command each: `python -m scarlens.training.experiments NAME --help`."""
