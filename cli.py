@@ -361,9 +361,7 @@ def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path
 
     photos = load_photos(data, out_of_scope=out_of_scope, extra=extra)
     with _counter("read and compared", 2 * len(photos)) as advance:
-        good, errors = readable_photos(
-            photos, merge=copies == "merge", compare=copies != "allow", advance=advance
-        )
+        good, errors = readable_photos(photos, merge=copies == "merge", compare=copies != "allow", advance=advance)
     for error in errors:
         _say(f"left out: {error}")
     unnamed = sum(photo.subject is None for photo in photos)

@@ -67,7 +67,7 @@ class Classifier:
             image: the photo.
             context: what is told about the person: it adds cautions to the treatments, and changes no probability.
             mm_per_pixel: millimetres of skin that a pixel of the upright photo shows, such as a ruler in the photo
-                tells: without it no width is measured. It changes no probability.
+                tells: with it the scars are measured (`Prediction.measurement`). It changes no probability.
 
         Raises:
             ImageReadError: when it is no photo that can be read.
@@ -143,14 +143,15 @@ class Classifier:
     def _measurement(
         self, label: str | None, photo: _Prepared, scores: Scores, mm_per_pixel: float | None
     ) -> Measurement | None:
-        if label is None or scores.relief is None or self.card.relief is None:
+        # Only when asked for, by telling the scale: it was never checked on real photographs.
+        if mm_per_pixel is None or label is None or scores.relief is None or self.card.relief is None:
             return None
         scale = photo.framed.placement.scale(self.card.size)
         return measure(
             scores.relief,
             scar_type=label,
             limits=self.card.relief,
-            mm_per_pixel=None if mm_per_pixel is None else mm_per_pixel / scale,
+            mm_per_pixel=mm_per_pixel / scale,
         )
 
     def _reason(self, photo: Framed, in_scope: float, best_probability: float) -> Reason | None:

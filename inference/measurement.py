@@ -14,12 +14,11 @@ from ..model.calibration import ReliefLimits
 CAVEAT: Final = "learned from renderings only, never checked on real photographs"
 """Stands beside every measurement."""
 
-Withheld = Literal["no_scale", "rolling", "too_far", "not_boxcar", "frontal_light", "not_seen"]
+Withheld = Literal["rolling", "too_far", "not_boxcar", "frontal_light", "not_seen"]
 
 WITHHELD: Final[dict[Withheld, str]] = {
-    "no_scale": "no width: how many millimetres a pixel of the photo shows was not given",
     "rolling": "no width: rolling scars fade into the skin; even on renderings a fixed guess came as close",
-    "too_far": "no width: the photo shows too much skin at once for the margins of its scars; cut out a part of it",
+    "too_far": "too much skin at once for the margins of single scars to show; cut out a part of the photo",
     "not_boxcar": "no depth: shallow and deep are told apart in boxcar scars only",
     "frontal_light": "no depth: the light seems to come from the front, which hides relief; light the skin from a side",
     "not_seen": "no width and no depth: no single scar of this type stands out",
@@ -77,17 +76,17 @@ class Measurement:
         return "\n".join([*lines, *(f"  {WITHHELD[reason]}" for reason in self.withheld)])
 
 
-def measure(
-    relief: np.ndarray, *, scar_type: str, limits: ReliefLimits, mm_per_pixel: float | None = None
-) -> Measurement:
+def measure(relief: np.ndarray, *, scar_type: str, limits: ReliefLimits, mm_per_pixel: float) -> Measurement:
     """Measure the scars of one type.
 
     Args:
         relief: float32 [6, h, w], as `model.relief.Relief.planes` describes it, of one photo.
         scar_type: a name of `SCAR_TYPES`.
         limits: what the checkpoint's card says about when to keep silent.
-        mm_per_pixel: millimetres of skin that a pixel of the network's square shows; without it there is no width.
+        mm_per_pixel: millimetres of skin that a pixel of the network's square shows.
     """
+    if mm_per_pixel > limits.coarsest_mm_per_pixel:
+        return Measurement(scar_type=scar_type, withheld=("too_far",))
     seen = relief[SCAR_TYPES.index(scar_type)]
     there = seen > _SEEN
     if not there.any():
@@ -95,28 +94,19 @@ def measure(
     log_width, deep, elevation = relief[len(SCAR_TYPES) :]
     width_px = np.exp(log_width[there])
     weights = seen[there] / np.maximum(width_px, 1.0) ** 2  # so that a scar counts once, however wide
-    no_width = _no_width(scar_type, mm_per_pixel, limits)
-    no_depth = _no_depth(scar_type, 90.0 * float(elevation[0, 0]), limits)
-    return Measurement(
-        scar_type=scar_type,
-        width_mm=None if no_width or mm_per_pixel is None else weighted_median(width_px, weights) * mm_per_pixel,
-        depth_probability=None if no_depth else float(np.average(deep[there], weights=weights)),
-        withheld=tuple(reason for reason in (no_width, no_depth) if reason),
-    )
+    withheld = _withheld(scar_type, 90.0 * float(elevation[0, 0]), limits)
+    width_mm, depth_probability = None, None
+    if "rolling" not in withheld:
+        width_mm = weighted_median(width_px, weights) * mm_per_pixel
+    if not {"not_boxcar", "frontal_light"} & {*withheld}:
+        depth_probability = float(np.average(deep[there], weights=weights))
+    return Measurement(scar_type=scar_type, width_mm=width_mm, depth_probability=depth_probability, withheld=withheld)
 
 
-def _no_width(scar_type: str, mm_per_pixel: float | None, limits: ReliefLimits) -> Withheld | None:
-    if scar_type == "rolling":
-        return "rolling"
-    if mm_per_pixel is None:
-        return "no_scale"
-    return "too_far" if mm_per_pixel > limits.coarsest_mm_per_pixel else None
-
-
-def _no_depth(scar_type: str, elevation_degrees: float, limits: ReliefLimits) -> Withheld | None:
+def _withheld(scar_type: str, elevation_degrees: float, limits: ReliefLimits) -> tuple[Withheld, ...]:
     if scar_type != "boxcar":
-        return "not_boxcar"
-    return "frontal_light" if elevation_degrees > limits.highest_elevation_degrees else None
+        return ("rolling", "not_boxcar") if scar_type == "rolling" else ("not_boxcar",)
+    return ("frontal_light",) if elevation_degrees > limits.highest_elevation_degrees else ()
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:

@@ -50,7 +50,7 @@ class Prediction:
         model_id: the digest that names the checkpoint which answered.
         width: width of the upright photo in pixels.
         height: height of the upright photo in pixels.
-        measurement: how wide and how deep the scars of the label are; None when the classifier abstains, or when its
+        measurement: how wide and how deep the scars of the label are; None unless the scale was told, or when its
             checkpoint has no relief head.
 
     Raises:

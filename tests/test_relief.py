@@ -275,23 +275,22 @@ def test_width_follows_the_scale_and_not_the_size_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("relief", "scar_type", "scale", "withheld"),
     [
-        (relief_map("boxcar"), "boxcar", None, ("no_scale",)),
         (relief_map("boxcar"), "boxcar", 0.26, ("too_far",)),
         (relief_map("boxcar", elevation=46.0), "boxcar", 0.2, ("frontal_light",)),
-        (relief_map("boxcar", elevation=46.0), "boxcar", None, ("no_scale", "frontal_light")),
+        (relief_map("rolling"), "rolling", 0.26, ("too_far",)),
         (relief_map("ice_pick"), "ice_pick", 0.2, ("not_boxcar",)),
         (relief_map("rolling"), "rolling", 0.2, ("rolling", "not_boxcar")),
         (relief_map("rolling"), "boxcar", 0.2, ("not_seen",)),
     ],
 )
 def test_what_cannot_be_measured_is_withheld_with_its_reason(
-    relief: np.ndarray, scar_type: str, scale: float | None, withheld: tuple[str, ...]
+    relief: np.ndarray, scar_type: str, scale: float, withheld: tuple[str, ...]
 ) -> None:
     found = told(relief, scar_type, scale)
     assert found is not None
     assert found.withheld == withheld
-    assert (found.width_mm is None) == bool({"no_scale", "too_far", "rolling", "not_seen"} & {*withheld})
-    assert (found.depth is None) == bool({"not_boxcar", "frontal_light", "not_seen"} & {*withheld})
+    assert (found.width_mm is None) == bool({"too_far", "rolling", "not_seen"} & {*withheld})
+    assert (found.depth is None) == bool({"too_far", "not_boxcar", "frontal_light", "not_seen"} & {*withheld})
     assert all(WITHHELD[reason] in found.to_text() for reason in found.withheld)
 
 
@@ -301,8 +300,9 @@ def test_wide_scars_do_not_outvote_many_narrow_ones() -> None:
     assert measure(planes, scar_type="ice_pick", limits=LIMITS, mm_per_pixel=0.1).width_mm == pytest.approx(0.8)
 
 
-def test_no_answer_or_no_head_means_no_measurement() -> None:
+def test_no_scale_no_answer_or_no_head_means_no_measurement() -> None:
     assert told(None, "boxcar", 0.2) is None
+    assert told(relief_map("boxcar"), "boxcar") is None
     for refusal in ({"sure": 0.1}, {"scope": -5.0}):
         engine = ReliefEngine(relief_map("boxcar"), "boxcar", **refusal)
         answer = Classifier(engine).predict(skin(), mm_per_pixel=0.2)

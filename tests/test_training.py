@@ -193,7 +193,7 @@ def main():
     batches = BalancedBatches(photos, config, rank=team.rank, processes=team.processes)
     batch = next(iter(training_batches(photos, config, batches)))
     loss_of(learner(batch.photos), batch, label_smoothing=config.label_smoothing).backward()
-    gradients = {name: p.grad.numpy() for name, p in run.network.named_parameters()}
+    gradients = {name: p.grad.numpy() for name, p in run.network.named_parameters() if p.requires_grad}
     np.savez(f"{sys.argv[3]}_{team.rank}.npz", **gradients)
 
 main()

@@ -12,7 +12,6 @@ import io
 import json
 import math
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -103,7 +102,6 @@ def train(weights: str, out: Path, *, effort: Effort = Effort(), resume: bool = 
         TrainingError: when the folder holds another run.
         TrunkError: when the weights do not fit.
     """
-    started = time.monotonic()
     torch.manual_seed(0)
     network = ScarNetwork(RELIEF_TRUNK).eval()
     load_trunk_weights(network, RELIEF_TRUNK, weights)
@@ -131,7 +129,6 @@ def train(weights: str, out: Path, *, effort: Effort = Effort(), resume: bool = 
         "effort": asdict(effort),
         "limits": asdict(limits),
         **_measured(network, head, limits, effort.test),
-        "seconds": round(time.monotonic() - started),
     }
     card = {"trunk": run.digest, "size": SIZE, "mean": MEAN, "std": STD, "limits": asdict(limits)}
     tensors = {name: tensor.contiguous() for name, tensor in head.state_dict().items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Any, Final, NamedTuple
 
@@ -95,9 +97,10 @@ def photo_row(picture: Picture, planes: np.ndarray, limits: ReliefLimits) -> Pho
     scars = [scar for n, scar in enumerate(picture.scars) if n in shown and scar.type == picture.label]
     if not scars:
         return None
-    found, unlimited = (
+    by_light = replace(limits, coarsest_mm_per_pixel=math.inf)  # what the scale withholds is counted apart
+    found, lit, unlimited = (
         measure(planes, scar_type=picture.label, mm_per_pixel=picture.mm_per_pixel, limits=each)
-        for each in (limits, _UNLIMITED)
+        for each in (limits, by_light, _UNLIMITED)
     )
     return PhotoRow(
         type=picture.label,
@@ -107,7 +110,7 @@ def photo_row(picture: Picture, planes: np.ndarray, limits: ReliefLimits) -> Pho
         elevation=picture.elevation_degrees,
         found_mm=_number(found.width_mm),
         found_deep=_number(unlimited.depth_probability),
-        told_deep=_number(found.depth_probability),
+        told_deep=_number(lit.depth_probability),
     )
 
 

@@ -263,7 +263,11 @@ def fine_tuned(study: Study, only: Sequence[str] = ()) -> list[Row]:
 
 
 def _measured(study: Study, name: str) -> Row:
-    return study.measure(f"stages {name}", lambda deal: held_out_by(study, RECIPES[name], deal))
+    recipe = RECIPES[name]
+    photo_maps(study)  # here and not in the first row that reads them, whose seconds they are not
+    if recipe.pretrained:
+        pretrained(study, recipe.pretrained)
+    return study.measure(f"stages {name}", lambda deal: held_out_by(study, recipe, deal))
 
 
 def _known_renderings(study: Study, how: str) -> Callable[[int], Held]:
