@@ -192,7 +192,7 @@ def train(
         from scarlens.training.embedded import COUNT, embedded_photos
 
         with _counter("rendered", COUNT) as advance:
-            data = [embedded_photos(out / "rendered", seed=resolved.seed, advance=advance)]
+            data = [embedded_photos(out / f"rendered_{resolved.seed}", seed=resolved.seed, advance=advance)]
     photos = _labelled_photos(data, out_of_scope, extra, copies)
 
     # Here, not above: torch takes seconds to load, and a mistake in the data should show at once.

@@ -152,6 +152,7 @@ class Classifier:
             scar_type=label,
             limits=self.card.relief,
             mm_per_pixel=mm_per_pixel / scale,
+            detail_mm=mm_per_pixel,
         )
 
     def _reason(self, photo: Framed, in_scope: float, best_probability: float) -> Reason | None:

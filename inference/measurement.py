@@ -14,14 +14,13 @@ from ..model.calibration import ReliefLimits
 CAVEAT: Final = "learned from renderings only, never checked on real photographs"
 """Stands beside every measurement."""
 
-Withheld = Literal["rolling", "too_far", "not_boxcar", "frontal_light", "not_seen"]
+Withheld = Literal["not_boxcar", "too_far", "frontal_light", "not_seen"]
 
 WITHHELD: Final[dict[Withheld, str]] = {
-    "rolling": "no width: rolling scars fade into the skin; even on renderings a fixed guess came as close",
-    "too_far": "too much skin at once for the margins of single scars to show; cut out a part of the photo",
-    "not_boxcar": "no depth: shallow and deep are told apart in boxcar scars only",
+    "too_far": "a pixel shows too much skin for the margins of single scars; photograph from nearer",
+    "not_boxcar": "boxcar scars only: for other types a fixed guess was as good, even on renderings",
     "frontal_light": "no depth: the light seems to come from the front, which hides relief; light the skin from a side",
-    "not_seen": "no width and no depth: no single scar of this type stands out",
+    "not_seen": "no single scar of this type stands out",
 }
 """Every reason why a part is missing, with the sentence a user reads."""
 
@@ -76,7 +75,9 @@ class Measurement:
         return "\n".join([*lines, *(f"  {WITHHELD[reason]}" for reason in self.withheld)])
 
 
-def measure(relief: np.ndarray, *, scar_type: str, limits: ReliefLimits, mm_per_pixel: float) -> Measurement:
+def measure(
+    relief: np.ndarray, *, scar_type: str, limits: ReliefLimits, mm_per_pixel: float, detail_mm: float = 0.0
+) -> Measurement:
     """Measure the scars of one type.
 
     Args:
@@ -84,29 +85,31 @@ def measure(relief: np.ndarray, *, scar_type: str, limits: ReliefLimits, mm_per_
         scar_type: a name of `SCAR_TYPES`.
         limits: what the checkpoint's card says about when to keep silent.
         mm_per_pixel: millimetres of skin that a pixel of the network's square shows.
+        detail_mm: likewise of the photo itself: a small photo is enlarged, which adds no detail.
     """
-    if mm_per_pixel > limits.coarsest_mm_per_pixel:
-        return Measurement(scar_type=scar_type, withheld=("too_far",))
+    if reasons := _silent(relief, scar_type, limits, max(mm_per_pixel, detail_mm)):
+        return Measurement(scar_type=scar_type, withheld=reasons)
     seen = relief[SCAR_TYPES.index(scar_type)]
     there = seen > _SEEN
-    if not there.any():
-        return Measurement(scar_type=scar_type, withheld=("not_seen",))
     log_width, deep, elevation = relief[len(SCAR_TYPES) :]
     width_px = np.exp(log_width[there])
     weights = seen[there] / np.maximum(width_px, 1.0) ** 2  # so that a scar counts once, however wide
-    withheld = _withheld(scar_type, 90.0 * float(elevation[0, 0]), limits)
-    width_mm, depth_probability = None, None
-    if "rolling" not in withheld:
-        width_mm = weighted_median(width_px, weights) * mm_per_pixel
-    if not {"not_boxcar", "frontal_light"} & {*withheld}:
-        depth_probability = float(np.average(deep[there], weights=weights))
-    return Measurement(scar_type=scar_type, width_mm=width_mm, depth_probability=depth_probability, withheld=withheld)
+    frontal = not 90.0 * float(elevation[0, 0]) <= limits.highest_elevation_degrees
+    return Measurement(
+        scar_type=scar_type,
+        width_mm=weighted_median(width_px, weights) * mm_per_pixel,
+        depth_probability=None if frontal else float(np.average(deep[there], weights=weights)),
+        withheld=("frontal_light",) if frontal else (),
+    )
 
 
-def _withheld(scar_type: str, elevation_degrees: float, limits: ReliefLimits) -> tuple[Withheld, ...]:
+def _silent(relief: np.ndarray, scar_type: str, limits: ReliefLimits, mm_per_pixel: float) -> tuple[Withheld, ...]:
+    """Return why nothing at all is measured, or nothing."""
     if scar_type != "boxcar":
-        return ("rolling", "not_boxcar") if scar_type == "rolling" else ("not_boxcar",)
-    return ("frontal_light",) if elevation_degrees > limits.highest_elevation_degrees else ()
+        return ("not_boxcar",)
+    if not mm_per_pixel <= limits.coarsest_mm_per_pixel:
+        return ("too_far",)
+    return () if (relief[SCAR_TYPES.index(scar_type)] > _SEEN).any() else ("not_seen",)
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:

@@ -76,9 +76,9 @@ class TextureHead(nn.Module):
 
     The features are the maps' values and how far each lies from the photo's mean, so that pooling them gives the mean
     and the mean absolute deviation of every channel: the statistics by which textures are told apart (Portilla &
-    Simoncelli, IJCV 40:49, 2000). They are standardised by the very set of photos that the head is used on, because
-    renderings and photographs differ in colour, noise and sharpness ("adaptive batch normalisation", Li et al.,
-    Pattern Recognition 80:109, 2018).
+    Simoncelli, IJCV 40:49, 2000). They are standardised by the photos that the head was
+    fitted to, and when it is carried over from renderings to photographs by those instead, because the two differ in
+    colour, noise and sharpness ("adaptive batch normalisation", Li et al., Pattern Recognition 80:109, 2018).
     """
 
     mean: Tensor

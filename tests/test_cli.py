@@ -183,7 +183,7 @@ def test_train_without_data_renders_its_own(tmp_path: Path, monkeypatch: pytest.
     result = CliRunner().invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     files = {path.name for path in (tmp_path / "run").iterdir()}
-    assert {"rendered", "model.safetensors", "model.onnx", "validation"} <= files
+    assert {"rendered_0", "model.safetensors", "model.onnx", "validation"} <= files
     training = load_checkpoint(tmp_path / "run" / "model.safetensors")[1].training
     assert training["photos"] == {"boxcar": 6, "ice_pick": 6, "out_of_scope": 6, "rolling": 6}
     assert training["config"]["weights"] == "scarlens.safetensors"

@@ -136,6 +136,26 @@ def test_a_checkpoint_is_weights_for_the_next_training(run: Path) -> None:
     assert not network.head.weight.any()
 
 
+def test_a_head_that_is_not_wanted_is_silent_even_when_the_weights_bring_one(
+    run: Path, config: TrainConfig, tmp_path: Path
+) -> None:
+    unwanted = replace(config, weights=str(run), texture_head=False)
+    network = network_of(fit(textured(tmp_path / "photos", 3, seed=9), [], unwanted, tmp_path / "run"))[0]
+    assert float(network.texture.share) == 0.0
+
+
+def test_frozen_stages_keep_their_statistics_where_others_learn_new_ones(
+    weights: Path, config: TrainConfig, tmp_path: Path
+) -> None:
+    moving = replace(config, freeze_batchnorm=False)
+    network = network_of(fit(textured(tmp_path / "photos", 3, seed=10), [], moving, tmp_path / "run"))[0]
+    before, after = load_file(weights), network.trunk.state_dict()
+    means = [name for name in before if name.endswith("running_mean")]
+    frozen = [name for name in means if int(name.split(".")[0]) < network.mid_level]
+    assert frozen and all(torch.equal(after[name], before[name]) for name in frozen)
+    assert all(not torch.equal(after[name], before[name]) for name in set(means) - {*frozen})
+
+
 def test_an_interrupted_run_resumes_to_the_same_weights(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

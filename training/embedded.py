@@ -1,7 +1,7 @@
 """What `scarlens train` learns from when it is given no photos: rendered scars, with the trunk that ships.
 
-A newcomer sees the whole pipeline at work in minutes, offline and on two cores. The checkpoint knows renderings and
-nothing else: train on photographs for anything that matters.
+A newcomer sees the whole pipeline at work in minutes, offline and on two cores. The trunk that ships has learned from
+the public photos: what is trained from it must not be measured on them. Train on photographs for anything that matters.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ SCALES_MM: Final = (0.0, 0.1, 0.2, 0.3, 0.7)
 """Borders of the groups by width in pixels of the square and by millimetres to such a pixel."""
 
 _BATCH: Final = 25
-_UNLIMITED: Final = ReliefLimits(highest_elevation_degrees=90.0, coarsest_mm_per_pixel=np.inf)
+_UNLIMITED: Final = ReliefLimits(highest_elevation_degrees=math.inf, coarsest_mm_per_pixel=math.inf)
 
 
 class ScarRow(NamedTuple):

@@ -87,6 +87,8 @@ class Run:
         self.network = ScarNetwork(config.trunk, dropout=config.dropout)
         if config.weights:
             load_trunk_weights(self.network, config.trunk, config.weights)
+        if not config.fits_texture_head:
+            self.network.texture.share.zero_()  # a checkpoint may bring a head that would not fit what is learned now
         frozen = max(config.frozen_stages, self.network.mid_level if config.fits_texture_head else 0)
         for stage in list(self.network.trunk)[:frozen]:
             stage.requires_grad_(False)

@@ -34,7 +34,7 @@ INNER_FOLDS: Final = 4
 _FALLBACK: Final = (3.0, 0.5)  # with too few subjects to choose by
 
 SHARE: Final = 0.5
-"""Of the texture head in the network's score: the mean of both heads, neither of which was better alone."""
+"""Of the texture head in the network's score: the mean of both heads, whose log loss was below that of either."""
 
 
 class _Features(NamedTuple):

@@ -248,12 +248,15 @@ def mixed(batch: Batch, strength: float, random: np.random.Generator) -> Batch:
 
 
 def set_training_mode(network: nn.Module, config: TrainConfig) -> None:
-    """Switch dropout on, and batch normalisation too unless the pretrained statistics are to stay."""
+    """Switch dropout on, and batch normalisation too, unless its stage is frozen or the statistics are to stay."""
     network.train()
-    if config.freeze_batchnorm and config.weights:
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and (_keeps_statistics(config) or not module.weight.requires_grad):
+            module.eval()
+
+
+def _keeps_statistics(config: TrainConfig) -> bool:
+    return config.freeze_batchnorm and config.weights is not None
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, progress: float) -> None:

@@ -29,7 +29,7 @@ class Scar:
         x_mm: centre in the picture, from its left side.
         y_mm: centre in the picture, from its top.
         width_mm: diameter of the circle with the scar's area at the surface, on the skin.
-        depth_mm: depth of its deepest point below the skin around it.
+        depth_mm: depth of its deepest point below the skin around it, before skin rounds off its edges.
         elongation: length over breadth, 1 or more.
         angle: direction of the length on the skin in radians, from x towards y.
     """

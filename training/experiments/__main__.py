@@ -31,8 +31,7 @@ def experiment(
     deals: Annotated[int, typer.Option(min=1, help="How often the photos are dealt; more can be added later.")] = 3,
     only: Annotated[list[str], typer.Option(help="Rows of `stages` to make; by default all.")] = [],  # noqa: B006
 ) -> None:
-    """Make an experiment on one core: print its rows, and write them to OUT/NAME.md."""
-    torch.set_num_threads(1)
+    """Make an experiment: print its rows, and write them to OUT/NAME.md."""
     settings = (TrainConfig.from_yaml(config) if config else TrainConfig()).with_settings(weights=weights)
     study = open_study(data, out_of_scope, rendered, settings, out, deals=deals)
     groups: dict[str, Callable[[Study], list[Row]]] = {
@@ -50,6 +49,7 @@ def experiment(
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # the seconds in the table are those of one core
     try:
         typer.run(experiment)
     except ScarlensError as error:
