@@ -117,8 +117,8 @@ def test_held_out_labels_do_not_reach_fine_tuning(study: Study) -> None:
 def test_choice_is_that_of_the_texture_head(study: Study) -> None:
     features, training = linear.photo_features(study), np.arange(len(study.typed))
     mean, std = linear.moments(features)
-    standardised = texture._Features((features - mean) / std, mean, std)
-    expected = texture._chosen(standardised, study.typed, study.types, linear.fit_prior(study).weight)
+    standardised = texture.Features((features - mean) / std, mean, std)
+    expected = texture.chosen_setting(standardised, study.typed, study.types, linear.fit_prior(study).weight)
     assert linear.choose(prior_scorer(study, study.types), study.typed, training) == expected
 
 

@@ -37,7 +37,7 @@ SHARE: Final = 0.5
 """Of the texture head in the network's score: the mean of both heads, whose log loss was below that of either."""
 
 
-class _Features(NamedTuple):
+class Features(NamedTuple):
     """Pooled texture of the photos of the three types.
 
     Attributes:
@@ -71,8 +71,8 @@ def fit_texture_head(
     head = network.texture
     prior = head.scores.weight[..., 0, 0].cpu().numpy() if head.share > 0 else np.zeros(head.scores.weight.shape[:2])
     found = _features(network, typed, config, device)
-    strength, prior_weight = _chosen(found, typed, types, prior)
-    fitted = _logistic(found.views, types, strength)
+    strength, prior_weight = chosen_setting(found, typed, types, prior)
+    fitted = logistic(found.views, types, strength)
     weight = fitted.coef_ + prior_weight * prior
     head.load_state_dict(
         {
@@ -87,7 +87,7 @@ def fit_texture_head(
 
 def _features(
     network: ScarNetwork, photos: Sequence[LabelledPhoto], config: TrainConfig, device: torch.device
-) -> _Features:
+) -> Features:
     views = min(VIEWS, max(1, VIEWS_IN_ALL // len(photos)))
     augment = Augmentation(config.size)
     network.eval()
@@ -96,7 +96,7 @@ def _features(
         squares = np.stack(
             [
                 normalise(square, mean=config.mean, std=config.std)
-                for square in _squares(photo, config, augment, views=views, number=number)
+                for square in squares_of(photo, config, augment, views=views, number=number)
             ]
         )
         with torch.inference_mode():
@@ -104,10 +104,10 @@ def _features(
         rows.append(texture.mean(dim=(2, 3)).cpu().numpy())
     pooled = np.stack(rows, axis=1)  # [V, N, T]
     mean, std = pooled.mean(axis=(0, 1)), pooled.std(axis=(0, 1)) + 1e-6
-    return _Features((pooled - mean) / std, mean, std)
+    return Features((pooled - mean) / std, mean, std)
 
 
-def _squares(
+def squares_of(
     photo: LabelledPhoto, config: TrainConfig, augment: Augmentation, *, views: int, number: int
 ) -> Iterator[np.ndarray]:
     """Yield the photo as it is and augmented views of it, RGB uint8 [S, S, 3]."""
@@ -117,8 +117,8 @@ def _squares(
         yield augment(image, seed=seed)
 
 
-def _chosen(
-    found: _Features, photos: Sequence[LabelledPhoto], types: np.ndarray, prior: np.ndarray
+def chosen_setting(
+    found: Features, photos: Sequence[LabelledPhoto], types: np.ndarray, prior: np.ndarray
 ) -> tuple[float, float]:
     """Choose the penalty and the weight of the prior by the log loss of held-out photos."""
     subjects = [photo.subject or str(photo.path) for photo in photos]
@@ -133,14 +133,14 @@ def _chosen(
         scores = np.zeros_like(of_prior)
         for fold in range(INNER_FOLDS):
             held = folds == fold
-            model = _logistic(found.views[:, ~held], types[~held], strength)
+            model = logistic(found.views[:, ~held], types[~held], strength)
             scores[held] = model.decision_function(found.views[0, held])
         for weight in weights:
             losses[strength, weight] = log_loss(types, _softmax(scores + weight * of_prior))
     return min(losses, key=losses.__getitem__)
 
 
-def _logistic(views: np.ndarray, types: np.ndarray, strength: float) -> LogisticRegression:
+def logistic(views: np.ndarray, types: np.ndarray, strength: float) -> LogisticRegression:
     """Fit a multinomial logistic regression to views [V, N, T] of photos of `types` [N]."""
     rows = views.reshape(-1, views.shape[-1])
     model = LogisticRegression(C=strength / len(rows), max_iter=1000)

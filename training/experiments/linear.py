@@ -146,7 +146,7 @@ def linear(
         added = seen @ prior.weight.T if prior else np.zeros((len(held), 3))
         found: dict[Setting, np.ndarray] = {}
         for strength in strengths:
-            scores = texture._logistic(views, types[training], strength).decision_function(seen)
+            scores = texture.logistic(views, types[training], strength).decision_function(seen)
             found |= {(strength, weight): scores + weight * added for weight in weights}
         return found
 
@@ -202,9 +202,11 @@ def fit_prior(
         drawn = draw_renderings(study, count)
         features, photos = rendered_features(study, layers)[None, drawn], [rendered_typed(study)[i] for i in drawn]
         mean, std = moments(features)
-        found = texture._Features((features - mean) / std, mean, std)
+        found = texture.Features((features - mean) / std, mean, std)
         types, no_prior = types_of(photos), np.zeros((3, features.shape[2]))
-        model = texture._logistic(found.views, types, strength or texture._chosen(found, photos, types, no_prior)[0])
+        model = texture.logistic(
+            found.views, types, strength or texture.chosen_setting(found, photos, types, no_prior)[0]
+        )
         return {"weight": model.coef_, "bias": np.asarray(model.intercept_), "mean": mean, "std": std}
 
     name = f"layers_{'_'.join(map(str, layers))}_count_{count}_strength_{strength}"

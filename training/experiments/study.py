@@ -262,7 +262,7 @@ def read_views(
 def _squares(photos: Sequence[LabelledPhoto], views: Sequence[int], config: TrainConfig) -> Iterator[np.ndarray]:
     augment = Augmentation(config.size)
     for number, (photo, count) in enumerate(zip(photos, views, strict=True)):
-        for square in texture._squares(photo, config, augment, views=count, number=number):
+        for square in texture.squares_of(photo, config, augment, views=count, number=number):
             yield normalise(square, mean=config.mean, std=config.std)
 
 
