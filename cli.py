@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 SOME_ERRORS: Final = 3
 """Exit status when the work is done but some files could not be read."""
+
+INTERRUPTED: Final = 130
+"""Exit status when somebody stopped the work."""
 
 SHOULD_NOT_TRAIN: Final = 3
 """Exit status of an audit that found what should be mended before training."""
@@ -153,16 +157,24 @@ def batch(
     folder: Annotated[Path, typer.Argument(help="Folder of photos, at any depth.")],
     out: Annotated[Path, typer.Option("--output", "-o", help="The table: .csv, .jsonl or .parquet.")],
     checkpoint: Checkpoint = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run of this table.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that read photos; by default one for each core.")
+    ] = None,
 ) -> None:
     """Classify every file of a folder into a table with one row per file."""
     from scarlens.inference.batch import predict_folder
 
     classifier = _classifier(checkpoint)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
     try:
         with _bar("photos") as move:
-            summary = predict_folder(folder, out, classifier=classifier, progress=move)
+            summary = predict_folder(folder, out, classifier=classifier, workers=workers, resume=resume, progress=move)
     except (ValueError, NotADirectoryError, IsADirectoryError) as error:
         raise ScarlensError(str(error)) from error
+    except KeyboardInterrupt:
+        _say("scarlens: interrupted; the same command with --resume goes on")
+        raise typer.Exit(INTERRUPTED) from None
     counts = f"{summary.ok} answered, {summary.abstained} abstained, {summary.errors} errors"
     _say(f"{summary.total} files: {counts}. {summary.output}")
     _say(NOTICE)

@@ -1,9 +1,10 @@
 """The one evaluation transform: from an upright photo to the network's input, in OpenCV and NumPy only.
 
-Training, evaluation, prediction, export and folders all go through these functions. Padding is trimmed, pasted boxes
-are filled, the light is made even and comes from one side (`canonical`). All that is left stays in view: its long side
-becomes the network's input size, and the rest of the square is filled by reflecting the photo, because a centre crop
-can cut a scar away and stretching would change its shape.
+Training, evaluation, prediction, export and folders all go through these functions. Large photos are reduced
+(`reduction`), padding is trimmed, pasted boxes are filled, the light is made even and comes from one side
+(`canonical`). All that is left stays in view: its long side becomes the network's input size, and the rest of the
+square is filled by reflecting the photo, because a centre crop can cut a scar away and stretching would change its
+shape.
 """
 
 from typing import Final, NamedTuple
@@ -18,9 +19,10 @@ from .canonical import (
     flat_areas,
     mean_luma,
     sharpness,
-    turned,
+    turned_copy,
     with_even_light,
 )
+from .reduction import ReducedPhoto, reduced
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
@@ -31,10 +33,11 @@ class Placement(NamedTuple):
 
     Attributes:
         first: the orientation, for `canonical.turned`, of the whole upright photo.
-        height: of the photo so turned, in pixels.
+        height: of the photo so turned and reduced, in pixels.
         width: likewise.
-        window: top, bottom, left, right in pixels of the photo so turned: what padding left over.
+        window: top, bottom, left, right in pixels of the photo so turned and reduced: what padding left over.
         second: the orientation of what was cut out, where padding or boxes had misled the first.
+        factor: pixels of the photo along a side of each pixel that it was reduced to.
     """
 
     first: int
@@ -42,11 +45,12 @@ class Placement(NamedTuple):
     width: int
     window: tuple[int, int, int, int]
     second: int
+    factor: int = 1
 
     def scale(self, size: int) -> float:
         """Return how many pixels of a square of `size` pixels a pixel of the photo became."""
         top, bottom, left, right = self.window
-        return size / max(bottom - top, right - left)
+        return size / (self.factor * max(bottom - top, right - left))
 
 
 class Framed(NamedTuple):
@@ -65,16 +69,19 @@ class Framed(NamedTuple):
     sharpness: float
 
 
-def frame(image: np.ndarray, size: int) -> Framed:
-    """Bring an upright RGB uint8 [H, W, 3] photo into the network's square of `size` pixels."""
-    first = canonical_orientation(image)
-    upright = np.ascontiguousarray(turned(image, first))
-    top, bottom, left, right = window = content_window(upright)
+def frame(image: np.ndarray | ReducedPhoto, size: int) -> Framed:
+    """Bring an upright RGB uint8 [H, W, 3] photo, or what `reduced` made of one, into a square of `size` pixels."""
+    pixels, factor, *_ = image if isinstance(image, ReducedPhoto) else reduced(image)
+    first = canonical_orientation(pixels)
+    upright = turned_copy(pixels, first)
+    averaged = factor > 1
+    top, bottom, left, right = window = content_window(upright, averaged=averaged)
     photo = np.ascontiguousarray(upright[top:bottom, left:right])
-    square = filled(fit_square(photo, size), _fit_mask(flat_areas(photo), size))
+    flat = flat_areas(photo, averaged=averaged)
+    square = filled(fit_square(photo, size), _fit_mask(flat, size))
     second = canonical_orientation(square)
-    placement = Placement(first, upright.shape[0], upright.shape[1], window, second)
-    even = with_even_light(np.ascontiguousarray(turned(square, second)))
+    placement = Placement(first, upright.shape[0], upright.shape[1], window, second, factor)
+    even = with_even_light(turned_copy(square, second))
     return Framed(even, placement, mean_luma(square), sharpness(square))
 
 
@@ -121,7 +128,8 @@ def normalise(square: np.ndarray, *, mean: tuple[float, float, float], std: tupl
     """Turn RGB uint8 [S, S, 3] into the network's float32 [3, S, S]: (value / 255 - mean) / std per channel."""
     scale = 1.0 / (255.0 * np.asarray(std, dtype=np.float32))
     offset = np.asarray(mean, dtype=np.float32) / np.asarray(std, dtype=np.float32)
-    return np.ascontiguousarray((square * scale - offset).transpose(2, 0, 1), dtype=np.float32)
+    planes = np.multiply(square.transpose(2, 0, 1), scale[:, None, None], dtype=np.float32, order="C")
+    return np.subtract(planes, offset[:, None, None], out=planes)
 
 
 def preprocess(

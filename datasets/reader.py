@@ -19,8 +19,9 @@ from PIL.Image import Image
 from . import containers
 from .containers import MAX_PIXELS, BadFileError, OpenedPicture, check_size
 from .errors import ScarlensError, printable
+from .reduction import ReducedPhoto, reduced, reduction_factor
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "ImageReadError", "read_bytes", "read_image"]
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "ImageReadError", "read_bytes", "read_image", "read_reduced"]
 
 MAX_BYTES: Final = 50_000_000
 """Largest file that is read."""
@@ -102,7 +103,11 @@ def _require_regular(status: os.stat_result) -> None:
         raise BadFileError(_REGULAR, f"one of {status.st_size:,} bytes")
 
 
-def read_image(source: str | os.PathLike[str] | bytes | np.ndarray, *, name: str | None = None) -> np.ndarray:
+Source = str | os.PathLike[str] | bytes | np.ndarray
+"""A path, the bytes of an image file, or RGB uint8 [H, W, 3]."""
+
+
+def read_image(source: Source, *, name: str | None = None) -> np.ndarray:
     """Return the first picture of a file, upright and opaque.
 
     JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF and PNM are read, told by content, not by name; of several frames or pages
@@ -133,14 +138,35 @@ def read_image(source: str | os.PathLike[str] | bytes | np.ndarray, *, name: str
             pixels than its format may.
         TypeError: the source is neither a path nor bytes nor an array.
     """
-    if name is None:
-        name = "<array>" if isinstance(source, np.ndarray) else "<bytes>" if isinstance(source, bytes) else str(source)
+    name = _name_of(source) if name is None else name
     try:
-        if isinstance(source, np.ndarray):
-            return _check_array(source)
-        return _decode(source if isinstance(source, bytes) else _read_regular(os.fspath(source)))
+        return _check_array(source) if isinstance(source, np.ndarray) else _decode(_content(source)).pixels
     except BadFileError as problem:
         raise ImageReadError(name, *problem.args) from problem.__cause__
+
+
+def read_reduced(source: Source, *, name: str | None = None) -> ReducedPhoto:
+    """Return the first picture of a file as the evaluation transform wants it: reduced where it is large.
+
+    As `reduction.reduced` of `read_image`, which takes the same sources and raises the same errors, but a large JPEG
+    is decoded at the scale that is wanted, in a fraction of the time.
+    """
+    name = _name_of(source) if name is None else name
+    try:
+        if isinstance(source, np.ndarray):
+            return reduced(_check_array(source))
+        photo = _decode(_content(source), scaled=True)
+        return reduced(photo.pixels) if photo.factor == 1 else photo
+    except BadFileError as problem:
+        raise ImageReadError(name, *problem.args) from problem.__cause__
+
+
+def _name_of(source: Source) -> str:
+    return "<array>" if isinstance(source, np.ndarray) else "<bytes>" if isinstance(source, bytes) else str(source)
+
+
+def _content(source: str | os.PathLike[str] | bytes) -> bytes:
+    return source if isinstance(source, bytes) else _read_regular(os.fspath(source))
 
 
 def _check_array(array: np.ndarray) -> np.ndarray:
@@ -151,7 +177,8 @@ def _check_array(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _decode(data: bytes) -> np.ndarray:
+def _decode(data: bytes, *, scaled: bool = False) -> ReducedPhoto:
+    """Decode a file whole or, where it is `scaled` and a large JPEG, at the scale that it is reduced to."""
     if len(data) > MAX_BYTES:
         raise BadFileError(f"at most {MAX_BYTES:,} bytes", f"{len(data):,}")
     form = _recognise(data)
@@ -159,8 +186,16 @@ def _decode(data: bytes) -> np.ndarray:
         opened = _FORMATS[form][1](data)
         del data  # the copy that `opened` holds is enough
         _check_cost(opened, form)
+        width, height = opened.image.size
+        factor = reduction_factor(height, width) if scaled and form == "JPEG" else 1
+        if 1 < factor <= min(width, height):
+            opened.image.draft(None, (width // factor, height // factor))
+        else:
+            factor = 1
         opened.image.load()
-        return _upright_rgb(opened)
+        if opened.orientation > 4:
+            width, height = height, width
+        return ReducedPhoto(_upright_rgb(opened), factor, height, width)
     except BadFileError:
         raise
     except Exception as error:  # Pillow and its codecs raise nearly every type there is

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..datasets.labels import SCAR_TYPES
 from ..datasets.preprocess import Framed, Placement, frame, normalise, photo_window
-from ..datasets.reader import ImageReadError, read_image
+from ..datasets.reader import ImageReadError, read_reduced
 from ..model.calibration import MIN_SIDE
 from ..model.checkpoint import Card
 from .engine import Engine, Scores, open_engine
@@ -34,10 +34,15 @@ Image = str | os.PathLike[str] | bytes | np.ndarray
 """A path, the bytes of an image file, or RGB uint8 [H, W, 3]."""
 
 
-class _Prepared(NamedTuple):
-    """A photo as the network wants it, float32 [3, S, S], how it came to be that, and its size in pixels."""
+class FramedPhoto(NamedTuple):
+    """A photo that was read and framed, such as in another process.
 
-    array: np.ndarray
+    Attributes:
+        framed: by `datasets.preprocess.frame`, with the size on the checkpoint's card.
+        height: of the upright photo in pixels.
+        width: likewise.
+    """
+
     framed: Framed
     height: int
     width: int
@@ -75,7 +80,7 @@ class Classifier:
         """
         if mm_per_pixel is not None and not 0.0 < mm_per_pixel < math.inf:
             raise ScaleError(f"mm_per_pixel must be a positive number, got {mm_per_pixel}")
-        return self._answers([self._prepared(image)], context, mm_per_pixel)[0]
+        return self._answers([self._framed(image)], context, mm_per_pixel)[0]
 
     def predict_many(self, images: Iterable[Image], batch_size: int = 32) -> Iterator[Prediction | ImageReadError]:
         """Classify many photos, in order and as they are consumed; an unreadable one yields its error.
@@ -92,33 +97,37 @@ class Classifier:
         return self._stream(iter(images), batch_size)
 
     def _stream(self, images: Iterator[Image], batch_size: int) -> Iterator[Prediction | ImageReadError]:
-        while batch := [self._prepared_or_error(image) for image in islice(images, batch_size)]:
-            answers = iter(self._answers([photo for photo in batch if isinstance(photo, _Prepared)]))
+        while batch := [self._framed_or_error(image) for image in islice(images, batch_size)]:
+            answers = iter(self._answers([photo for photo in batch if isinstance(photo, FramedPhoto)]))
             for photo in batch:
-                yield next(answers) if isinstance(photo, _Prepared) else photo
+                yield next(answers) if isinstance(photo, FramedPhoto) else photo
 
-    def _prepared_or_error(self, image: Image) -> _Prepared | ImageReadError:
+    def predict_framed(self, photos: Sequence[FramedPhoto]) -> list[Prediction]:
+        """Classify photos that were read and framed already, all at a time."""
+        return self._answers(photos)
+
+    def _framed_or_error(self, image: Image) -> FramedPhoto | ImageReadError:
         try:
-            return self._prepared(image)
+            return self._framed(image)
         except ImageReadError as error:
             return error
 
-    def _prepared(self, image: Image) -> _Prepared:
-        photo, card = read_image(image), self.card
-        framed = frame(photo, card.size)
-        array = normalise(framed.square, mean=card.mean, std=card.std)
-        return _Prepared(array, framed, photo.shape[0], photo.shape[1])
+    def _framed(self, image: Image) -> FramedPhoto:
+        photo = read_reduced(image)
+        return FramedPhoto(frame(photo, self.card.size), photo.height, photo.width)
 
     def _answers(
-        self, photos: Sequence[_Prepared], context: Context | None = None, mm_per_pixel: float | None = None
+        self, photos: Sequence[FramedPhoto], context: Context | None = None, mm_per_pixel: float | None = None
     ) -> list[Prediction]:
         if not photos:
             return []
-        scores = self._engine(np.stack([photo.array for photo in photos]))
+        card = self.card
+        arrays = [normalise(photo.framed.square, mean=card.mean, std=card.std) for photo in photos]
+        scores = self._engine(np.stack(arrays))
         return [self._answer(photo, scores.of(i), context, mm_per_pixel) for i, photo in enumerate(photos)]
 
     def _answer(
-        self, photo: _Prepared, scores: Scores, context: Context | None, mm_per_pixel: float | None
+        self, photo: FramedPhoto, scores: Scores, context: Context | None, mm_per_pixel: float | None
     ) -> Prediction:
         calibration, placement = self.card.calibration, photo.framed.placement
         probabilities = calibration.probabilities(scores.type_logits)
@@ -141,7 +150,7 @@ class Classifier:
         )
 
     def _measurement(
-        self, label: str | None, photo: _Prepared, scores: Scores, mm_per_pixel: float | None
+        self, label: str | None, photo: FramedPhoto, scores: Scores, mm_per_pixel: float | None
     ) -> Measurement | None:
         # Only when asked for, by telling the scale: it was never checked on real photographs.
         if mm_per_pixel is None or label is None or scores.relief is None or self.card.relief is None:
@@ -171,7 +180,7 @@ def _is_small(placement: Placement, size: int) -> bool:
     top, bottom, left, right = placement.window
     height, width = bottom - top, right - left
     above, below, before, beyond = photo_window(height, width, size)
-    return min(height, width) < MIN_SIDE or min(below - above, beyond - before) < NARROWEST * size
+    return placement.factor * min(height, width) < MIN_SIDE or min(below - above, beyond - before) < NARROWEST * size
 
 
 def load(checkpoint: str | os.PathLike[str] = BUNDLED_CHECKPOINT, *, device: str = "cpu") -> Classifier:

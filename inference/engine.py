@@ -6,6 +6,7 @@ Nothing else in the project knows which of the two answers.
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -53,7 +54,11 @@ class Engine(Protocol):
 
 
 class OnnxEngine:
-    """ONNX Runtime on the CPU."""
+    """ONNX Runtime on the CPU: a photo for each thread.
+
+    A photo by itself costs less than in a batch (6.8 ms of CPU to 8.6 in a batch of 32), and its scores cannot depend
+    on the others.
+    """
 
     card: Card
 
@@ -63,13 +68,18 @@ class OnnxEngine:
 
         data = read_sealed(path)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _usable_cores()
-        options.log_severity_level = 3
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 4  # what it would print is raised as well
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # its own format can hold more
+        # Weights in further files, which the seal does not cover, are looked for where none can lie.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            metadata = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # ONNX Runtime has no common base class for its errors
             raise CheckpointError(f"{path}: expected an ONNX model, found: {error}") from error
-        self.card = card_of(path, self._session.get_modelmeta().custom_metadata_map.get("card"))
+        self._threads = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="scoring")
+        self.card = card_of(path, metadata.get("card"))
         self._check(path)
 
     def _check(self, path: Path) -> None:
@@ -77,21 +87,35 @@ class OnnxEngine:
         photo = np.zeros((1, 3, self.card.size, self.card.size), dtype=np.float32)
         try:
             scores = self(photo)
-        except Exception as error:  # wrong names, shapes or types
+        except Exception as error:  # wrong names, shapes or types, or scores that are not finite
             raise CheckpointError(f"{path}: expected a scarlens network, found one that fails: {error}") from error
         types = len(SCAR_TYPES)
         parts = [part for part in scores if part is not None]
         shapes = [part.shape for part in parts]
-        fits = shapes[1:3] == [(1, types), (1,)] and len(shapes[0]) == 4 and shapes[0][:2] == (1, types)
+        fits = all(part.dtype == np.float32 and part.size for part in parts)
+        fits = fits and shapes[1:3] == [(1, types), (1,)] and len(shapes[0]) == 4 and shapes[0][:2] == (1, types)
         if self.card.relief:
             fits = fits and len(shapes) == 4 and len(shapes[3]) == 4 and shapes[3][:2] == (1, types + 3)
-        if not fits or not all(np.isfinite(part).all() for part in parts):
-            raise CheckpointError(f"{path}: expected finite scores of {types} types, found arrays of shapes {shapes}")
+        if not fits:
+            found = ", ".join(f"{part.dtype} {list(part.shape)}" for part in parts)
+            raise CheckpointError(f"{path}: expected float32 scores of {types} types, found {found}")
 
     def __call__(self, photos: np.ndarray) -> Scores:
-        """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them."""
+        """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them.
+
+        Raises:
+            CheckpointError: when a score is not finite, or the scores are not those of N photos.
+        """
+        single = np.split(photos, len(photos))
+        scores = [self._run(photos)] if len(photos) == 1 else self._threads.map(self._run, single)
+        parts = [np.concatenate(part) for part in zip(*scores, strict=True)]
+        if not all(len(part) == len(photos) and np.isfinite(part).all() for part in parts):
+            raise CheckpointError(f"expected finite scores of {len(photos)} photos from the model {self.card.model_id}")
+        return Scores(*parts)
+
+    def _run(self, photo: np.ndarray) -> list[np.ndarray]:
         names = [name for name in Scores._fields if name != "relief" or self.card.relief]
-        return Scores(*(np.asarray(part) for part in self._session.run(names, {"photos": photos})))
+        return [np.asarray(part) for part in self._session.run(names, {"photos": photo})]
 
 
 class TorchEngine:
@@ -152,5 +176,6 @@ def _onnx_twin(checkpoint: Path) -> OnnxEngine | None:
     return engine if engine.card.model_id == model_id else None
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

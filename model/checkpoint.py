@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from ..datasets.atomic import write_atomically
-from ..datasets.errors import ScarlensError
+from ..datasets.errors import ScarlensError, printable
 from ..datasets.labels import SCAR_TYPES
 from .calibration import Calibration, ReliefLimits
 
@@ -29,6 +29,9 @@ reader refuses any other version."""
 MAX_BYTES: Final = 500_000_000
 """A larger file is no checkpoint of this project."""
 
+_LONGEST_MESSAGE: Final = 5000  # characters: no path is longer
+_LARGEST: Final = 1e6  # of a mean, and of one over a deviation: float32 holds what they make of a photo
+
 _SEAL_PREFIX: Final = b"scarlens-sha256:"
 BLANK_SEAL: Final = _SEAL_PREFIX.decode() + "0" * 64
 """What a file's metadata holds before `seal` puts the digest there."""
@@ -37,6 +40,11 @@ _SEAL: Final = re.compile(re.escape(_SEAL_PREFIX) + rb"([0-9a-f]{64})")
 
 class CheckpointError(ScarlensError, ValueError):
     """The file is no usable checkpoint; the message says what was expected and what was found."""
+
+    def __str__(self) -> str:
+        """Return one line: what a stranger's file brought into it is escaped, and cut where it is endless."""
+        text = printable(super().__str__())
+        return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +105,8 @@ class Card:
                 raw[name] = tuple(raw[name])
             card = cls(**raw)
             card._check()
-        except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
+            card.to_json().encode()  # else the model could not be named after it
+        except (TypeError, KeyError, AttributeError, ValueError, OverflowError, RecursionError) as error:
             raise (
                 error if isinstance(error, CheckpointError) else CheckpointError(f"the card is malformed: {error}")
             ) from error
@@ -108,9 +117,14 @@ class Card:
             raise CheckpointError(f"expected the types {SCAR_TYPES} in this order, found {self.scar_types}")
         if not isinstance(self.size, int) or not 32 <= self.size <= 4096:
             raise CheckpointError(f"expected an input size of 32 to 4096 pixels, found {self.size!r}")
-        numbers = (*self.mean, *self.std)
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(np.isfinite(numbers)) or min(self.std) <= 0:
+        if not isinstance(self.trunk, str) or not isinstance(self.model_id, str):
+            raise CheckpointError(f"expected names of trunk and model, found {self.trunk!r} and {self.model_id!r}")
+        means, deviations = np.abs(self.mean), np.array(self.std)
+        fit = means.shape == deviations.shape == (3,) and means.max() <= _LARGEST and deviations.max() <= _LARGEST
+        if not fit or not deviations.min() >= 1 / _LARGEST:
             raise CheckpointError(f"expected three finite means and positive deviations, found {self.mean}, {self.std}")
+        if self.relief and not np.isfinite(list(asdict(self.relief).values())).all():
+            raise CheckpointError(f"expected finite limits of the relief head, found {self.relief}")
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, np.ndarray], card: Card) -> Card:
@@ -156,7 +170,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], Card]:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: expected a safetensors file, found: {error}") from error
-    card = card_of(path, header.get("__metadata__", {}).get("card"))
+    card = card_of(path, (header.get("__metadata__") or {}).get("card"))
     for name, tensor in tensors.items():
         if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {name} holds values that are not finite; the training diverged")

@@ -1,0 +1,150 @@
+"""The rows of a table that is not complete: one SQLite file beside it, which a crash cannot harm.
+
+SQLite keeps each row once, whatever happens between two commits, and refuses a second writer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from ..datasets.errors import ScarlensError
+from .table import Row
+
+SUFFIX: Final = ".partial"
+"""What follows the table's name in that of its journal."""
+
+MOST_LOST: Final = 128
+"""Rows after which they are committed: so many, and those under way, are classified again after a crash."""
+
+_NAME_BYTES: Final = 255  # of a file, in all usual file systems
+_LONGEST: Final = 2.0  # seconds after which they are committed
+
+
+class JournalError(ScarlensError):
+    """The rows of an unfinished table cannot be kept, or belong to another run; the message says what would help."""
+
+
+class Journal:
+    """The rows that a run has made so far."""
+
+    def __init__(self, table: Path, run: Mapping[str, str], *, resume: bool) -> None:
+        """Open the journal of a table, and keep every other run out of it.
+
+        Args:
+            table: the table to come.
+            run: what must be the same when an interrupted run goes on, such as the model.
+            resume: whether to go on with an interrupted run; where there is none, a new one begins.
+
+        Raises:
+            JournalError: another run writes this table; an interrupted run is there and `resume` is not given, or it
+                differs in `run`; the file cannot be written or is no journal.
+        """
+        self._table, self.path = table, _path_of(table)
+        self._added, self._committed = 0, time.monotonic()
+        try:
+            self._database = sqlite3.connect(self.path, timeout=0.0, isolation_level=None)
+            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._database.execute("BEGIN EXCLUSIVE")
+            self._database.execute("CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT)")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS rows (path BLOB PRIMARY KEY, status TEXT, row TEXT) WITHOUT ROWID"
+            )
+            self._claim(run, resume=resume)
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _claim(self, run: Mapping[str, str], *, resume: bool) -> None:
+        found = dict(self._database.execute("SELECT name, value FROM run"))
+        if found and not resume:
+            raise JournalError(
+                f"{self.path}: an interrupted run left its rows here; go on with it (--resume) or delete it"
+            )
+        for name, value in found.items():
+            if run.get(name) != value:
+                raise JournalError(
+                    f"{self.path}: the interrupted run had the {name} {value}, and this one has {run.get(name)}; "
+                    "go on with the same, or delete this file"
+                )
+        self._database.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", run.items())
+        self._commit()
+
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        """The table, this file, and the one that SQLite undoes a broken commit with: no photos of a folder."""
+        return self._table, self.path, self.path.with_name(f"{self.path.name}-journal")
+
+    def __enter__(self) -> Self:
+        """Return the journal."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Keep all rows, also when the run is interrupted."""
+        try:
+            if self._database.in_transaction:
+                self._database.execute("COMMIT")
+        except sqlite3.Error as failure:
+            if error is None:
+                raise self._error(failure) from failure
+        finally:
+            self._database.close()
+
+    def __contains__(self, path: bytes) -> bool:
+        """Return whether there is a row of this file."""
+        return self._database.execute("SELECT 1 FROM rows WHERE path = ?", (path,)).fetchone() is not None
+
+    def add(self, rows: Iterable[tuple[bytes, Row]]) -> None:
+        """Keep rows of files; they are on disk after `MOST_LOST` rows or two seconds.
+
+        Raises:
+            JournalError: they cannot be written, such as on a full disk; those committed are kept.
+        """
+        lines = [(path, row["status"], json.dumps(row)) for path, row in rows]
+        try:
+            self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", lines)
+            self._added += len(lines)
+            if self._added >= MOST_LOST or time.monotonic() - self._committed > _LONGEST:
+                self._commit()
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _commit(self) -> None:
+        self._database.execute("COMMIT")
+        self._database.execute("BEGIN EXCLUSIVE")
+        self._added, self._committed = 0, time.monotonic()
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of rows of each status."""
+        return dict(self._database.execute("SELECT status, COUNT(*) FROM rows GROUP BY status"))
+
+    def rows(self) -> Iterator[Row]:
+        """Yield all rows, sorted by the bytes of the path."""
+        for (line,) in self._database.execute("SELECT row FROM rows ORDER BY path"):
+            yield json.loads(line)
+
+    def delete(self) -> None:
+        """Remove the file: the table is complete."""
+        self._database.execute("ROLLBACK")
+        self.path.unlink()
+
+    def _error(self, error: sqlite3.Error) -> JournalError:
+        if "locked" in str(error):
+            return JournalError(f"{self.path}: another run is writing this table; wait for it, or give another output")
+        return JournalError(f"{self.path}: the rows so far cannot be kept there: {error}; they go on with --resume")
+
+
+def _path_of(table: Path) -> Path:
+    """Return the journal's name, which SQLite may add to; of a very long name it is a digest."""
+    name = table.name
+    if len(os.fsencode(name)) + len(f"{SUFFIX}-journal") > _NAME_BYTES:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return table.with_name(name + SUFFIX)

@@ -1,0 +1,212 @@
+"""Reading photos in other processes: many at a time, and a decoder that crashes or hangs costs one photo.
+
+The processes run `reading_process` as a program of its own. `multiprocessing` would import the user's script again,
+and run it again where it has no `if __name__ == "__main__"`; `concurrent.futures` gives up when a process dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Final, NamedTuple
+
+import numpy as np
+
+from ..datasets.errors import ScarlensError
+from ..datasets.preprocess import Framed, Placement
+from . import reading_process
+
+LONGEST_READ: Final = 60.0
+"""Seconds after which a decoder counts as hung; the slowest readable files take four."""
+
+
+class ReadingError(ScarlensError):
+    """Photos cannot be read in another process here; the message says why."""
+
+
+class FileToRead(NamedTuple):
+    """A file of a folder.
+
+    Attributes:
+        path: relative to the folder, as the file system has it.
+        content: what it holds, where it was read already.
+        problem: why it cannot be read, where that is known already.
+    """
+
+    path: bytes
+    content: bytes | None = None
+    problem: str | None = None
+
+
+class ReadPhoto(NamedTuple):
+    """A file that was read, or the reason why it could not be.
+
+    Attributes:
+        path: as in `FileToRead`.
+        framed: as the network sees it; None where there is a problem.
+        height: of the upright photo in pixels.
+        width: likewise.
+        sha256: of the file's content, where it could be read.
+        problem: one line, without the file's name.
+    """
+
+    path: bytes
+    framed: Framed | None = None
+    height: int | None = None
+    width: int | None = None
+    sha256: str | None = None
+    problem: str | None = None
+
+
+class ReadingProcess:
+    """A process that reads one photo after the other; when it dies or hangs, the next photo gets a new one."""
+
+    def __init__(self, root: Path | None, size: int) -> None:
+        """Prepare for photos below a resolved folder, or without one, to be framed in squares of `size` pixels."""
+        self._root, self._size = root, size
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    def read(self, file: FileToRead) -> ReadPhoto:
+        """Read a file; whatever goes wrong with it becomes the photo's problem.
+
+        Raises:
+            ReadingError: no process can be started.
+        """
+        if file.problem is not None:
+            return ReadPhoto(file.path, problem=file.problem)
+        process = self._running()
+        hung = threading.Timer(LONGEST_READ, process.kill)
+        hung.start()
+        try:
+            return self._asked(process, file)
+        except (OSError, ValueError):  # the pipe broke, or what came through it is half an answer
+            return ReadPhoto(file.path, problem=self._death(process))
+        finally:
+            hung.cancel()
+
+    def _asked(self, process: subprocess.Popen[bytes], file: FileToRead) -> ReadPhoto:
+        assert process.stdin and process.stdout
+        content = file.content or b""
+        question = {"path": os.fsdecode(file.path), "bytes": None if file.content is None else len(content)}
+        process.stdin.write(json.dumps(question).encode() + b"\n" + content)
+        process.stdin.flush()
+        answer = json.loads(_line(process.stdout))
+        framed = answer.pop("framed")
+        if framed is not None:
+            square = np.frombuffer(reading_process.exactly(process.stdout, 3 * self._size**2), np.uint8)
+            placement = Placement(**framed.pop("placement"))
+            placement = placement._replace(window=tuple(placement.window))
+            framed = Framed(square.reshape(self._size, self._size, 3), placement, **framed)
+        return ReadPhoto(file.path, framed, **answer)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._closed:
+            raise ReadingError("the reading processes were closed")
+        if self._process is None:
+            self._process = _started(self._root, self._size)
+        return self._process
+
+    def _death(self, process: subprocess.Popen[bytes]) -> str:
+        """Say why the process ended, and make way for another."""
+        self._process = None
+        process.kill()
+        status = _ended(process)
+        if status == -signal.SIGKILL:
+            return f"expected a file that can be read within {LONGEST_READ:.0f} s and memory, found one that cannot"
+        name = signal.Signals(-status).name if status < 0 else f"status {status}"
+        return f"expected a file that can be decoded, found one that crashes the decoder ({name})"
+
+    def close(self) -> None:
+        """End the process, also while another thread waits for it."""
+        self._closed = True
+        if self._process is not None:
+            self._process.kill()
+            _ended(self._process)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    status = process.wait()
+    for pipe in (process.stdin, process.stdout):
+        try:
+            if pipe:
+                pipe.close()
+        except OSError:  # what was not sent yet has no reader
+            pass
+    return status
+
+
+def _started(root: Path | None, size: int) -> subprocess.Popen[bytes]:
+    """Start a process, and wait until it is ready: one that cannot even start is no fault of a photo."""
+    # The child must find this package where this process found it.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109
+    command = [sys.executable, "-m", reading_process.__name__, str(size), *([os.fsdecode(root)] if root else [])]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # decoders print what damaged files hold, which no terminal should see
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for this process, which ends its children itself
+    )
+    assert process.stdout
+    if process.stdout.readline() != reading_process.READY:
+        raise ReadingError(f"expected a process that reads photos, found one that ends with status {_ended(process)}")
+    return process
+
+
+def _line(pipe: IO[bytes]) -> bytes:
+    line = pipe.readline()
+    if not line.endswith(b"\n"):
+        raise OSError("the pipe ended")
+    return line
+
+
+def read_photos(
+    files: Iterable[FileToRead], root: Path, size: int, *, workers: int, ahead: int
+) -> Generator[list[ReadPhoto], None, None]:
+    """Read files in several processes; yield photos as they are ready, in any order, and hold at most `ahead` of them.
+
+    Args:
+        files: listed as they are needed, in this thread.
+        root: the folder they lie in, resolved.
+        size: side of the square that photos are framed in.
+        workers: the number of processes, which start when they are needed.
+        ahead: the number of files to read ahead.
+
+    Raises:
+        ReadingError: no process can be started.
+    """
+    processes = [ReadingProcess(root, size) for _ in range(workers)]
+    idle: SimpleQueue[ReadingProcess] = SimpleQueue()
+    for process in reversed(processes):
+        idle.put(process)
+
+    def read(file: FileToRead) -> ReadPhoto:
+        process = idle.get()
+        try:
+            return process.read(file)
+        finally:
+            idle.put(process)
+
+    remaining = iter(files)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="reading")
+    try:
+        pending = {pool.submit(read, file) for file in islice(remaining, ahead)}
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            pending |= {pool.submit(read, file) for file in islice(remaining, len(done))}
+            yield [future.result() for future in done]
+    finally:
+        for process in processes:
+            process.close()
+        pool.shutdown(cancel_futures=True)
