@@ -20,7 +20,6 @@ from scarlens.datasets.errors import ScarlensError, printable
 from scarlens.inference.prediction import NOTICE
 
 if TYPE_CHECKING:
-    import numpy as np
 
     from scarlens.datasets.photos import LabelledPhoto
     from scarlens.inference.classifier import Classifier
@@ -135,20 +134,17 @@ def predict(
         raise typer.Exit(SOME_ERRORS)
 
 
-def _predict_one(
-    answer: Callable[[np.ndarray], Prediction], photo: Path, *, as_json: bool, picture: Path | None
-) -> None:
+def _predict_one(answer: Callable[[Path], Prediction], photo: Path, *, as_json: bool, picture: Path | None) -> None:
     from scarlens.datasets.reader import read_image
     from scarlens.inference.regions import write_overlay
 
-    image = read_image(photo)
-    prediction = answer(image)
+    prediction = answer(photo)
     if as_json:
         print(json.dumps({"path": str(photo), **prediction.to_dict()}))
     else:
         output.print(f"{printable(str(photo))}\n{prediction.to_text()}\n", markup=False)
     if picture is not None:
-        write_overlay(picture, image, prediction.regions)
+        write_overlay(picture, read_image(photo), prediction.regions)
         _say(f"overlay: {picture}")
 
 

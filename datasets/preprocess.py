@@ -22,6 +22,7 @@ from .canonical import (
     turned_copy,
     with_even_light,
 )
+from .reader import Source, read_image, read_reduced
 from .reduction import ReducedPhoto, reduced
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
@@ -47,6 +48,11 @@ class Placement(NamedTuple):
     second: int
     factor: int = 1
 
+    @property
+    def trimmed(self) -> bool:
+        """Whether the photo had padding."""
+        return self.window != (0, self.height, 0, self.width)
+
     def scale(self, size: int) -> float:
         """Return how many pixels of a square of `size` pixels a pixel of the photo became."""
         top, bottom, left, right = self.window
@@ -67,6 +73,36 @@ class Framed(NamedTuple):
     placement: Placement
     brightness: float
     sharpness: float
+
+
+class FramedPhoto(NamedTuple):
+    """A photo that was read and framed.
+
+    Attributes:
+        framed: as the network sees it.
+        height: of the upright photo in pixels.
+        width: likewise.
+    """
+
+    framed: Framed
+    height: int
+    width: int
+
+
+def read_framed(source: Source, size: int) -> FramedPhoto:
+    """Read a photo and bring it into the network's square of `size` pixels.
+
+    A large JPEG is decoded whole only where padding was found: where that ends is a matter of single levels, which
+    scaled decoding may change.
+
+    Raises:
+        ImageReadError: the source is no photo that can be read.
+    """
+    photo = read_reduced(source)
+    framed = frame(photo, size)
+    if photo.factor > 1 and framed.placement.trimmed and not isinstance(source, np.ndarray):
+        framed = frame(read_image(source), size)
+    return FramedPhoto(framed, photo.height, photo.width)
 
 
 def frame(image: np.ndarray | ReducedPhoto, size: int) -> Framed:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from ..datasets.atomic import atomic_file
-from .classifier import Classifier, FramedPhoto, load
+from ..datasets.preprocess import FramedPhoto
+from .classifier import Classifier, load
 from .engine import usable_cores
 from .journal import Journal
 from .prediction import Prediction

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from ..datasets.labels import SCAR_TYPES
-from ..datasets.preprocess import Framed, Placement, frame, normalise, photo_window
-from ..datasets.reader import ImageReadError, read_reduced
+from ..datasets.preprocess import Framed, FramedPhoto, Placement, normalise, photo_window, read_framed
+from ..datasets.reader import ImageReadError, Source
 from ..model.calibration import MIN_SIDE
 from ..model.checkpoint import Card
 from .engine import Engine, Scores, open_engine
@@ -29,23 +29,6 @@ BUNDLED_CHECKPOINT: Final = Path(__file__).parent.parent / "model" / "weights" /
 
 NARROWEST: Final = 1 / 8
 """Least share of the network's square that a photo must fill: a longer strip would be a few pixels wide there."""
-
-Image = str | os.PathLike[str] | bytes | np.ndarray
-"""A path, the bytes of an image file, or RGB uint8 [H, W, 3]."""
-
-
-class FramedPhoto(NamedTuple):
-    """A photo that was read and framed, such as in another process.
-
-    Attributes:
-        framed: by `datasets.preprocess.frame`, with the size on the checkpoint's card.
-        height: of the upright photo in pixels.
-        width: likewise.
-    """
-
-    framed: Framed
-    height: int
-    width: int
 
 
 class Classifier:
@@ -65,7 +48,9 @@ class Classifier:
         """The digest that names the model."""
         return self._engine.card.model_id
 
-    def predict(self, image: Image, *, context: Context | None = None, mm_per_pixel: float | None = None) -> Prediction:
+    def predict(
+        self, image: Source, *, context: Context | None = None, mm_per_pixel: float | None = None
+    ) -> Prediction:
         """Classify one photo: a path, the bytes of an image file, or RGB uint8 [H, W, 3].
 
         Args:
@@ -80,9 +65,9 @@ class Classifier:
         """
         if mm_per_pixel is not None and not 0.0 < mm_per_pixel < math.inf:
             raise ScaleError(f"mm_per_pixel must be a positive number, got {mm_per_pixel}")
-        return self._answers([self._framed(image)], context, mm_per_pixel)[0]
+        return self._answers([read_framed(image, self.card.size)], context, mm_per_pixel)[0]
 
-    def predict_many(self, images: Iterable[Image], batch_size: int = 32) -> Iterator[Prediction | ImageReadError]:
+    def predict_many(self, images: Iterable[Source], batch_size: int = 32) -> Iterator[Prediction | ImageReadError]:
         """Classify many photos, in order and as they are consumed; an unreadable one yields its error.
 
         Args:
@@ -96,7 +81,7 @@ class Classifier:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         return self._stream(iter(images), batch_size)
 
-    def _stream(self, images: Iterator[Image], batch_size: int) -> Iterator[Prediction | ImageReadError]:
+    def _stream(self, images: Iterator[Source], batch_size: int) -> Iterator[Prediction | ImageReadError]:
         while batch := [self._framed_or_error(image) for image in islice(images, batch_size)]:
             answers = iter(self._answers([photo for photo in batch if isinstance(photo, FramedPhoto)]))
             for photo in batch:
@@ -106,15 +91,11 @@ class Classifier:
         """Classify photos that were read and framed already, all at a time."""
         return self._answers(photos)
 
-    def _framed_or_error(self, image: Image) -> FramedPhoto | ImageReadError:
+    def _framed_or_error(self, image: Source) -> FramedPhoto | ImageReadError:
         try:
-            return self._framed(image)
+            return read_framed(image, self.card.size)
         except ImageReadError as error:
             return error
-
-    def _framed(self, image: Image) -> FramedPhoto:
-        photo = read_reduced(image)
-        return FramedPhoto(frame(photo, self.card.size), photo.height, photo.width)
 
     def _answers(
         self, photos: Sequence[FramedPhoto], context: Context | None = None, mm_per_pixel: float | None = None
@@ -196,7 +177,7 @@ def load(checkpoint: str | os.PathLike[str] = BUNDLED_CHECKPOINT, *, device: str
     return Classifier(open_engine(Path(checkpoint), device=device))
 
 
-def predict(image: Image, *, context: Context | None = None, mm_per_pixel: float | None = None) -> Prediction:
+def predict(image: Source, *, context: Context | None = None, mm_per_pixel: float | None = None) -> Prediction:
     """Classify one photo with the checkpoint that ships, which is loaded once; see `Classifier.predict`.
 
     Raises:

@@ -51,28 +51,36 @@ class Journal:
         self._added, self._committed = 0, time.monotonic()
         try:
             self._database = sqlite3.connect(self.path, timeout=0.0, isolation_level=None)
-            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._database.execute("BEGIN EXCLUSIVE")
-            self._database.execute("CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT)")
-            self._database.execute(
-                "CREATE TABLE IF NOT EXISTS rows (path BLOB PRIMARY KEY, status TEXT, row TEXT) WITHOUT ROWID"
-            )
-            self._claim(run, resume=resume)
         except sqlite3.Error as error:
             raise self._error(error) from error
+        try:
+            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._database.execute("BEGIN EXCLUSIVE")
+            self._claim(run, resume=resume)
+        except sqlite3.Error as error:
+            self._database.close()
+            raise self._error(error) from error
+        except JournalError:
+            self._database.close()
+            raise
 
     def _claim(self, run: Mapping[str, str], *, resume: bool) -> None:
-        found = dict(self._database.execute("SELECT name, value FROM run"))
-        if found and not resume:
-            raise JournalError(
-                f"{self.path}: an interrupted run left its rows here; go on with it (--resume) or delete it"
-            )
-        for name, value in found.items():
-            if run.get(name) != value:
+        """Begin a run, or make sure that it is the one that was interrupted."""
+        self._database.execute("CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT)")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS rows (path BLOB PRIMARY KEY, status TEXT, row TEXT) WITHOUT ROWID"
+        )
+        if self.counts():
+            if not resume:
                 raise JournalError(
-                    f"{self.path}: the interrupted run had the {name} {value}, and this one has {run.get(name)}; "
-                    "go on with the same, or delete this file"
+                    f"{self.path}: an interrupted run left rows here; --resume goes on, or delete the file"
                 )
+            for name, value in self._database.execute("SELECT name, value FROM run"):
+                if run.get(name) != value:
+                    raise JournalError(
+                        f"{self.path}: the interrupted run had the {name} {value}, and this one has {run.get(name)}; "
+                        "go on with the same, or delete the file"
+                    )
         self._database.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", run.items())
         self._commit()
 

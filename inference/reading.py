@@ -74,7 +74,7 @@ class ReadingProcess:
         """Prepare for photos below a resolved folder, or without one, to be framed in squares of `size` pixels."""
         self._root, self._size = root, size
         self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
+        self._closed, self._starts_or_closes = False, threading.Lock()
 
     def read(self, file: FileToRead) -> ReadPhoto:
         """Read a file; whatever goes wrong with it becomes the photo's problem.
@@ -110,11 +110,12 @@ class ReadingProcess:
         return ReadPhoto(file.path, framed, **answer)
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._closed:
-            raise ReadingError("the reading processes were closed")
-        if self._process is None:
-            self._process = _started(self._root, self._size)
-        return self._process
+        with self._starts_or_closes:
+            if self._closed:
+                raise ReadingError("expected a process that reads photos, found that it was closed")
+            if self._process is None:
+                self._process = _started(self._root, self._size)
+            return self._process
 
     def _death(self, process: subprocess.Popen[bytes]) -> str:
         """Say why the process ended, and make way for another."""
@@ -128,10 +129,11 @@ class ReadingProcess:
 
     def close(self) -> None:
         """End the process, also while another thread waits for it."""
-        self._closed = True
-        if self._process is not None:
-            self._process.kill()
-            _ended(self._process)
+        with self._starts_or_closes:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+                _ended(self._process)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:

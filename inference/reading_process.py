@@ -16,8 +16,8 @@ from typing import IO, Any, Final
 
 import cv2
 
-from ..datasets.preprocess import frame
-from ..datasets.reader import ImageReadError, read_bytes, read_reduced
+from ..datasets.preprocess import read_framed
+from ..datasets.reader import ImageReadError, read_bytes
 
 READY: Final = b"ready\n"
 """What the process says when it has started."""
@@ -63,8 +63,7 @@ def _answer(path: str, content: bytes | None, root: Path | None, size: int) -> t
         if content is None:
             content = read_bytes(_within(root, path))
         answer["sha256"] = hashlib.sha256(content).hexdigest()
-        photo = read_reduced(content)
-        framed = frame(photo, size)
+        framed, height, width = read_framed(content, size)
     except ImageReadError as error:
         answer["problem"] = f"expected {error.expected}, found {error.found}"
         return answer, b""
@@ -73,7 +72,7 @@ def _answer(path: str, content: bytes | None, root: Path | None, size: int) -> t
         return answer, b""
     kept = framed._asdict() | {"placement": framed.placement._asdict()}
     del kept["square"]
-    return answer | {"framed": kept, "height": photo.height, "width": photo.width}, framed.square.tobytes()
+    return answer | {"framed": kept, "height": height, "width": width}, framed.square.tobytes()
 
 
 def _within(root: Path | None, path: str) -> Path:
