@@ -9,11 +9,9 @@ import hashlib
 import json
 import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from ..datasets.errors import ScarlensError
 from .table import Row
@@ -21,11 +19,8 @@ from .table import Row
 SUFFIX: Final = ".partial"
 """What follows the table's name in that of its journal."""
 
-MOST_LOST: Final = 128
-"""Rows after which they are committed: so many, and those under way, are classified again after a crash."""
-
+_LOG_SUFFIX: Final = "-wal"  # SQLite's
 _NAME_BYTES: Final = 255  # of a file, in all usual file systems
-_LONGEST: Final = 2.0  # seconds after which they are committed
 
 
 class JournalError(ScarlensError):
@@ -48,14 +43,15 @@ class Journal:
                 differs in `run`; the file cannot be written or is no journal.
         """
         self._table, self.path = table, _path_of(table)
-        self._added, self._committed = 0, time.monotonic()
         try:
             self._database = sqlite3.connect(self.path, timeout=0.0, isolation_level=None)
         except sqlite3.Error as error:
             raise self._error(error) from error
         try:
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._database.execute("BEGIN EXCLUSIVE")
+            # Commits append to a log without waiting for the disk: a killed run loses none, a power cut the last few.
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
             self._claim(run, resume=resume)
         except sqlite3.Error as error:
             self._database.close()
@@ -81,54 +77,49 @@ class Journal:
                         f"{self.path}: the interrupted run had the {name} {value}, and this one has {run.get(name)}; "
                         "go on with the same, or delete the file"
                     )
-        self._database.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", run.items())
-        self._commit()
+        self._keep("INSERT OR REPLACE INTO run VALUES (?, ?)", run.items())
+
+    def _keep(self, statement: str, lines: Iterable[tuple[Any, ...]]) -> None:
+        """Write lines all together or, if that fails, none."""
+        self._database.execute("BEGIN EXCLUSIVE")
+        try:
+            self._database.executemany(statement, lines)
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
 
     @property
     def own_files(self) -> tuple[Path, ...]:
-        """The table, this file, and the one that SQLite undoes a broken commit with: no photos of a folder."""
-        return self._table, self.path, self.path.with_name(f"{self.path.name}-journal")
+        """The table, this file and SQLite's log beside it: no photos of a folder."""
+        return self._table, self.path, self.path.with_name(f"{self.path.name}{_LOG_SUFFIX}")
 
     def __enter__(self) -> Self:
         """Return the journal."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Keep all rows, also when the run is interrupted."""
-        try:
-            if self._database.in_transaction:
-                self._database.execute("COMMIT")
-        except sqlite3.Error as failure:
-            if error is None:
-                raise self._error(failure) from failure
-        finally:
-            self._database.close()
+    def __exit__(self, *_: object) -> None:
+        """Close the file: another run may go on with it."""
+        self._database.close()
 
     def __contains__(self, path: bytes) -> bool:
         """Return whether there is a row of this file."""
         return self._database.execute("SELECT 1 FROM rows WHERE path = ?", (path,)).fetchone() is not None
 
     def add(self, rows: Iterable[tuple[bytes, Row]]) -> None:
-        """Keep rows of files; they are on disk after `MOST_LOST` rows or two seconds.
+        """Keep rows of files.
 
         Raises:
-            JournalError: they cannot be written, such as on a full disk; those committed are kept.
+            JournalError: they cannot be written, such as on a full disk; those from before are kept.
         """
-        lines = [(path, row["status"], json.dumps(row)) for path, row in rows]
         try:
-            self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", lines)
-            self._added += len(lines)
-            if self._added >= MOST_LOST or time.monotonic() - self._committed > _LONGEST:
-                self._commit()
+            self._keep(
+                "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)",
+                [(path, row["status"], json.dumps(row)) for path, row in rows],
+            )
         except sqlite3.Error as error:
             raise self._error(error) from error
-
-    def _commit(self) -> None:
-        self._database.execute("COMMIT")
-        self._database.execute("BEGIN EXCLUSIVE")
-        self._added, self._committed = 0, time.monotonic()
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each status."""
@@ -141,7 +132,7 @@ class Journal:
 
     def delete(self) -> None:
         """Remove the file: the table is complete."""
-        self._database.execute("ROLLBACK")
+        self._database.close()
         self.path.unlink()
 
     def _error(self, error: sqlite3.Error) -> JournalError:
@@ -153,6 +144,6 @@ class Journal:
 def _path_of(table: Path) -> Path:
     """Return the journal's name, which SQLite may add to; of a very long name it is a digest."""
     name = table.name
-    if len(os.fsencode(name)) + len(f"{SUFFIX}-journal") > _NAME_BYTES:
+    if len(os.fsencode(name)) + len(f"{SUFFIX}{_LOG_SUFFIX}") > _NAME_BYTES:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     return table.with_name(name + SUFFIX)

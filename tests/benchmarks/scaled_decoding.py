@@ -2,9 +2,9 @@
 
     python tests/benchmarks/scaled_decoding.py MANIFEST [--photos N]
 
-MANIFEST is a CSV file with photos in its column `file`, such as `scarlens render` writes. Each is enlarged to the sides
-below, with the noise of a camera, and saved as a JPEG of quality 92 with colour at half the sides (4:2:0), as phones do;
-JPEGs that are large already are taken as they are too.
+MANIFEST is a CSV file with photos in its column `file`, such as `scarlens render` writes. Each is enlarged to the
+sides below, with the noise of a camera, and saved as a JPEG of quality 92 with colour at half the sides (4:2:0), as
+phones do; JPEGs that are large already are taken as they are too.
 """
 
 from __future__ import annotations
