@@ -272,7 +272,8 @@ def _deep_range(opened: OpenedPicture, strips: list[tuple[int, int, int, int]]) 
 
 def _deep_to_grey(strip: Image, low: float, high: float) -> np.ndarray:
     """Return uint8 [h, w, 1], `low` black and `high` white; the value of a transparent colour key becomes white."""
-    values = np.asarray(strip).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is one more value that is not finite
+        values = np.asarray(strip).astype(np.float64)
     grey = (np.nan_to_num(values, nan=low, posinf=low, neginf=low) - low) * (255 / ((high - low) or 1))
     grey = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
     if "transparency" in strip.info:

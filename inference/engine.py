@@ -74,7 +74,10 @@ class OnnxEngine:
         # Weights in further files, which the seal does not cover, are looked for where none can lie.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            # Without its fallback, which prints, and tries the same again.
+            self._session = onnxruntime.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
             metadata = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # ONNX Runtime has no common base class for its errors
             raise CheckpointError(f"{path}: expected an ONNX model, found: {error}") from error

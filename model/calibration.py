@@ -41,6 +41,8 @@ Fitted freely on some eighty photos, the temperature made the log loss of others
 cross-validations; with this prior it stays as it is without temperature, and a thousand photos outweigh the prior.
 """
 
+_LEAST_TEMPERATURE: Final = 1e-6  # below, logits over it would be too large to tell apart
+
 MIN_SIDE: Final = 64
 """Shortest side in pixels of a photo worth judging: below, a scar of 2 mm on a cheek is smaller than a pixel or two."""
 
@@ -77,9 +79,10 @@ class Calibration:
         numbers += (self.min_brightness, self.min_sharpness)
         if not all(math.isfinite(number) for number in (*numbers, *self.plausible_thresholds)):
             raise ValueError("every number of a calibration must be finite")
-        if self.temperature <= 0 or self.scope_slope <= 0:
+        if self.temperature < _LEAST_TEMPERATURE or self.scope_slope <= 0:
             raise ValueError(
-                f"temperature and scope_slope must be positive, got {self.temperature}, {self.scope_slope}"
+                f"temperature must be at least {_LEAST_TEMPERATURE} and scope_slope positive, "
+                f"got {self.temperature}, {self.scope_slope}"
             )
         if len(self.plausible_thresholds) != len(SCAR_TYPES):
             raise ValueError(f"expected {len(SCAR_TYPES)} plausible_thresholds, got {len(self.plausible_thresholds)}")

@@ -26,7 +26,7 @@ FORMAT: Final = 3
 """Version of the card, the evaluation transform (2 made it canonical) and the network (3 gave it a texture head). A
 reader refuses any other version."""
 
-MAX_BYTES: Final = 500_000_000
+MAX_BYTES: Final = 250_000_000
 """A larger file is no checkpoint of this project."""
 
 _LONGEST_MESSAGE: Final = 5000  # characters: no path is longer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,23 +29,28 @@ def network_of(path: Path) -> tuple[ScarNetwork, Card]:
         CheckpointError: when the file cannot be read, or names or shapes do not fit the trunk that its card names.
     """
     tensors, card = load_checkpoint(path)
+    found = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
     try:
-        network = ScarNetwork(card.trunk, relief=card.relief is not None)
+        with torch.device("meta"):  # shapes without numbers: a stranger's card may name a trunk of gigabytes
+            wanted = ScarNetwork(card.trunk, relief=card.relief is not None).state_dict()
     except TrunkError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    wanted = network.state_dict()
-    found = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
+    _check_fit(path, found, wanted, card.trunk)
+    network = ScarNetwork(card.trunk, relief=card.relief is not None)
+    network.load_state_dict(found)
+    return network.eval(), card
+
+
+def _check_fit(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], trunk: str) -> None:
     if set(wanted) != set(found):
         odd = sorted(set(wanted) ^ set(found))
-        raise CheckpointError(f"{path}: {len(odd)} tensors do not fit {card.trunk}, such as {odd[0]}")
+        raise CheckpointError(f"{path}: {len(odd)} tensors do not fit {trunk}, such as {odd[0]}")
     for name, tensor in found.items():
         if (tensor.shape, tensor.dtype) != (wanted[name].shape, wanted[name].dtype):
             raise CheckpointError(
                 f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, "
-                f"expected {wanted[name].dtype} {tuple(wanted[name].shape)} for {card.trunk}"
+                f"expected {wanted[name].dtype} {tuple(wanted[name].shape)} for {trunk}"
             )
-    network.load_state_dict(found)
-    return network.eval(), card
 
 
 def attach_relief(checkpoint: Path, relief_file: Path) -> Card:

@@ -4,20 +4,33 @@ import json
 import os
 import pickle
 import site
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load, save
 
+import scarlens
+from scarlens.cli import main
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from scarlens.inference.engine import OnnxEngine, open_engine
 from scarlens.model.calibration import Calibration
-from scarlens.model.checkpoint import BLANK_SEAL, FORMAT, Card, CheckpointError, load_checkpoint, save_checkpoint, seal
+from scarlens.model.checkpoint import (
+    BLANK_SEAL,
+    FORMAT,
+    MAX_BYTES,
+    Card,
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+    seal,
+)
 from scarlens.model.export import export_onnx, network_of
 from scarlens.model.network import ScarNetwork
 
@@ -69,6 +82,21 @@ def opened(path: Path) -> Card:
 def sealed(tensors: dict[str, np.ndarray], card: str) -> bytes:
     """Return a properly sealed file around any text as a card, as an ill-meaning stranger could make it."""
     return seal(save(tensors, {"card": card, "seal": BLANK_SEAL}))
+
+
+def with_header(header: str | dict[str, Any], body: bytes = b"", length: int | None = None) -> bytes:
+    """Return a properly sealed safetensors file with any header, which may lie about its own length."""
+    text = (header if isinstance(header, str) else json.dumps(header)).encode()
+    return seal((len(text) if length is None else length).to_bytes(8, "little") + text + body)
+
+
+def refusal(path: Path) -> str:
+    """Return in what words a file is refused: one line that names it."""
+    with pytest.raises(CheckpointError) as caught:
+        scarlens.load(path)
+    assert path.name in str(caught.value)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
 
 
 # Round trip
@@ -154,17 +182,20 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path, mo
 
 @pytest.mark.parametrize("form", FORMS)
 def test_any_flipped_byte_is_refused(folder: Path, tmp_path: Path, form: str) -> None:
-    data = bytearray((folder / form).read_bytes())
+    original = (folder / form).read_bytes()
     random = np.random.default_rng(4)
     path = tmp_path / form
-    for position in random.integers(len(data), size=200).tolist():
-        change = int(random.integers(1, 256))
-        data[position] ^= change
-        path.write_bytes(data)
-        with pytest.raises(CheckpointError):
+    path.write_bytes(original)
+    for position in random.integers(len(original), size=1000).tolist():
+        flipped = original[position] ^ int(random.integers(1, 256))
+        with path.open("r+b") as file:
+            file.seek(position)
+            file.write(bytes([flipped]))
+        with pytest.raises(CheckpointError, match=form):
             opened(path)
-        data[position] ^= change
-    path.write_bytes(data)
+        with path.open("r+b") as file:
+            file.seek(position)
+            file.write(original[position : position + 1])
     assert opened(path) == opened(folder / form)
 
 
@@ -207,7 +238,103 @@ def test_what_is_not_there_is_named(tmp_path: Path, form: str) -> None:
         open_engine(tmp_path / form)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    def read(path: Path) -> bytes:
+        raise AssertionError(f"{path} was read")
+
+    with (tmp_path / form).open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert f"expected at most {MAX_BYTES} bytes, found {MAX_BYTES + 1}" in refusal(tmp_path / form)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("form", FORMS)
+def test_only_regular_files_are_opened(tmp_path: Path, form: str) -> None:
+    os.mkfifo(tmp_path / f"fifo {form}")
+    for device in ("zero", "tty"):
+        (tmp_path / f"{device} {form}").symlink_to(f"/dev/{device}")
+    for name in ("fifo", "zero", "tty", "nul\0"):
+        with pytest.raises(CheckpointError, match="found none there"):
+            scarlens.load(tmp_path / f"{name} {form}")
+
+
 # Strangers' files
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("content", [b"", b"\0", np.random.default_rng(1).bytes(100_000)], ids=len)
+def test_junk_is_refused_with_and_without_a_seal(tmp_path: Path, form: str, content: bytes) -> None:
+    (tmp_path / form).write_bytes(content)
+    assert "found no seal" in refusal(tmp_path / form)
+    (tmp_path / form).write_bytes(seal(content + BLANK_SEAL.encode()))
+    assert "expected a safetensors file" in (line := refusal(tmp_path / form)) or "expected an ONNX model" in line
+
+
+METADATA = {"card": CARD.to_json(), "seal": BLANK_SEAL}
+FLOATS = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_header({"__metadata__": METADATA}, length=1 << 40),
+        with_header({"__metadata__": METADATA}, length=(1 << 64) - 1),
+        with_header({"__metadata__": METADATA}, length=10),
+        with_header({"__metadata__": METADATA, "a": FLOATS}),
+        with_header({"__metadata__": METADATA, "a": FLOATS, "b": {**FLOATS, "data_offsets": [4, 12]}}, bytes(12)),
+        with_header({"__metadata__": METADATA, "a": {**FLOATS, "data_offsets": [8, 0]}}, bytes(8)),
+        with_header({"__metadata__": METADATA, "a": {**FLOATS, "shape": [1 << 62, 1 << 10]}}, bytes(8)),
+        with_header({"__metadata__": METADATA, "a": {**FLOATS, "shape": [1 << 62, 0], "data_offsets": [0, 0]}}),
+        with_header({"__metadata__": METADATA, "a": {**FLOATS, "shape": [2] + [1] * 99}}, bytes(8)),
+        with_header({"__metadata__": METADATA, "a": {**FLOATS, "dtype": "BF16", "shape": [4]}}, bytes(8)),
+        with_header({"__metadata__": METADATA, "a": {**FLOATS, "dtype": "F8_E4M3", "shape": [8]}}, bytes(8)),
+        with_header({"__metadata__": METADATA, "a": {**FLOATS, "dtype": "OBJECT", "shape": [1]}}, bytes(8)),
+        with_header("[" * 100_000 + BLANK_SEAL),
+        with_header('{"a": ' * 100_000 + BLANK_SEAL),
+        with_header('{"__metadata__": null, "__metadata__": ' + json.dumps(METADATA) + "}"),
+    ],
+    ids=range(15),
+)
+def test_a_sealed_file_with_a_lying_header_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "m.safetensors").write_bytes(data)
+    assert "expected a safetensors file, found: " in refusal(tmp_path / "m.safetensors")
+
+
+def test_a_sealed_file_without_metadata_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").write_bytes(with_header({"__metadata__": None, BLANK_SEAL: FLOATS}, bytes(8)))
+    assert "expected a card" in refusal(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_a_card_nested_too_deeply_is_refused(tmp_path: Path, depth: int) -> None:
+    card = CARD.to_json().replace('"training": {', '"training": {"deep": ' + "[" * depth + "]" * depth + ", ")
+    (tmp_path / "m.safetensors").write_bytes(sealed(small(), card))
+    assert "recursion" in refusal(tmp_path / "m.safetensors")
+
+
+def test_what_a_stranger_wrote_is_shown_in_one_line_that_ends(tmp_path: Path) -> None:
+    odd = {**json.loads(CARD.to_json()), "a\n\x1b[31mb\u202e": 1, "x" * 1_000_000: 2}
+    (tmp_path / "m.safetensors").write_bytes(sealed(small(), json.dumps(odd)))
+    assert len(line := refusal(tmp_path / "m.safetensors")) < 10_000
+    assert "unknown fields: ['a" in line
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_command_line_refuses_in_one_line_and_status_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], form: str
+) -> None:
+    (tmp_path / form).write_bytes(seal(pickle.dumps((Bomb(tmp_path / "it ran"), BLANK_SEAL))))
+    photo = Path(__file__).parents[1] / "datasets" / "rendering" / "examples" / "boxcar.jpg"
+    monkeypatch.setattr(sys, "argv", ["scarlens", "predict", str(photo), "--checkpoint", str(tmp_path / form)])
+    with pytest.raises(SystemExit) as status:
+        main()
+    out, err = capfd.readouterr()
+    assert (status.value.code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert f"{form}: expected " in err
+    assert not (tmp_path / "it ran").exists()
 
 
 @pytest.mark.parametrize("form", [*FORMS, "model.pt"])
@@ -321,6 +448,12 @@ def test_card_round_trip() -> None:
         ({"size": 5000}, "32 to 4096"),
         ({"size": 64.0}, "32 to 4096"),
         ({"size": "64"}, "32 to 4096"),
+        ({"trunk": 7}, "expected names of trunk and model"),
+        ({"trunk": "\ud800"}, "malformed.*surrogate"),
+        ({"model_id": None}, "expected names of trunk and model"),
+        ({"relief": {"highest_elevation_degrees": float("nan"), "coarsest_mm_per_pixel": 1}}, "finite limits"),
+        ({"relief": {"highest_elevation_degrees": "1", "coarsest_mm_per_pixel": 1}}, "malformed"),
+        ({"mean": [1e300, 0.5, 0.5]}, "three finite means"),
         ({"mean": [0.5, 0.5]}, "three finite means"),
         ({"mean": [0.5, 0.5, float("nan")]}, "three finite means"),
         ({"mean": ["a", "b", "c"]}, ""),
@@ -329,11 +462,13 @@ def test_card_round_trip() -> None:
         ({"std": [0.2, 0.2, 0.0]}, "positive deviations"),
         ({"std": [0.2, 0.2, float("inf")]}, "positive deviations"),
         ({"std": [0.2, 0.2, None]}, ""),
+        ({"std": [0.2, 0.2, 1e-300]}, "positive deviations"),
         ({"calibration": {}}, "malformed"),
         ({"calibration": None}, "malformed"),
         ({"calibration": {**asdict(CARD.calibration), "bias": 1}}, "malformed.*bias"),
         ({"calibration": {**asdict(CARD.calibration), "temperature": 0}}, "malformed.*positive"),
         ({"calibration": {**asdict(CARD.calibration), "temperature": "1"}}, "malformed"),
+        ({"calibration": {**asdict(CARD.calibration), "temperature": 10**400}}, "malformed.*too large"),
         ({"calibration": {**asdict(CARD.calibration), "plausible_thresholds": [0.5]}}, "malformed.*expected 3"),
     ],
 )

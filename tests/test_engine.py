@@ -1,13 +1,17 @@
 """The engines: ONNX Runtime answers what torch answers, and stands in for it only where it is the same model."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.preprocess import IMAGENET_MEAN, IMAGENET_STD, preprocess
@@ -147,3 +151,143 @@ def test_a_sealed_model_that_is_no_scar_network_is_refused(folder: Path, tmp_pat
     (tmp_path / "model.onnx").write_bytes(seal(model.SerializeToString()))
     with pytest.raises(CheckpointError, match="expected a scarlens network"):
         open_engine(tmp_path / "model.onnx")
+
+
+# Strangers' models
+
+
+def node(kind: str, *inputs: str, output: str = "x", **attributes: Any) -> NodeProto:
+    return helper.make_node(kind, inputs, [output], **attributes)
+
+
+def model_of(*nodes: NodeProto, kind: int = TensorProto.FLOAT, note: str = "") -> onnx.ModelProto:
+    """Return a model of a stranger: nodes that make `x`, which its scores are, of `photos` and the row `w`."""
+    means = [("type_logits", "sides"), ("scope_logit", "all")]
+    scores = [node("ReduceMean", "x", axes, output=name, keepdims=0) for name, axes in means]
+    graph = helper.make_graph(
+        [*nodes, node("Identity", "x", output="class_map"), *scores],
+        "stranger",
+        [helper.make_tensor_value_info("photos", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(name, kind, None) for name in Scores._fields[:3]],
+        [numpy_helper.from_array(np.array(axes), name) for name, axes in (("sides", [2, 3]), ("all", [1, 2, 3]))],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    card = replace(CARD, training={"note": note}).to_json()
+    helper.set_model_props(model, {"card": card, "seal": BLANK_SEAL})
+    return model
+
+
+def with_row(model: onnx.ModelProto, value: float) -> onnx.ModelProto:
+    model.graph.initializer.append(numpy_helper.from_array(np.full(CARD.size, value, np.float32), "w"))
+    return model
+
+
+def written(path: Path, data: bytes) -> Path:
+    """Write and seal a file, as an ill-meaning stranger could."""
+    path.write_bytes(seal(data))
+    return path
+
+
+def refusal(path: Path) -> str:
+    """Return in what words a file is refused: one line that names it."""
+    with pytest.raises(CheckpointError) as caught:
+        open_engine(path)
+    assert path.name in str(caught.value)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+def test_a_sealed_model_that_behaves_is_opened(tmp_path: Path, photos: np.ndarray) -> None:
+    model = with_row(model_of(node("Mul", "photos", "w")), 2.0)
+    scores = open_engine(written(tmp_path / "m.onnx", model.SerializeToString()))(photos[:2])
+    assert np.array_equal(scores.class_map, 2 * photos[:2])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_sealed_model_of_a_number_that_is_not_finite_is_refused(tmp_path: Path, value: float) -> None:
+    model = with_row(model_of(node("Add", "photos", "w")), value)
+    assert "expected finite scores" in refusal(written(tmp_path / "m.onnx", model.SerializeToString()))
+
+
+@pytest.mark.parametrize("name", ["network.trunk.0.0.weight", "network.head.weight"])
+def test_a_weight_that_is_not_a_number_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    model = onnx.load(str(folder / "model.onnx"))
+    (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
+    values = numpy_helper.to_array(tensor).copy()
+    values[0, 0, 0, 0] = np.nan
+    tensor.CopyFrom(numpy_helper.from_array(values, name))
+    for entry in model.metadata_props:
+        if entry.key == "seal":
+            entry.value = BLANK_SEAL
+    assert "expected finite scores" in refusal(written(tmp_path / "m.onnx", model.SerializeToString()))
+
+
+def test_scores_that_are_not_finite_for_one_photo_alone_are_refused(tmp_path: Path) -> None:
+    engine = open_engine(written(tmp_path / "m.onnx", model_of(node("Sqrt", "photos")).SerializeToString()))
+    bright = np.ones((2, 3, CARD.size, CARD.size), np.float32)
+    assert np.array_equal(engine(bright).type_logits, np.ones((2, 3)))
+    with pytest.raises(CheckpointError, match=r"expected finite scores of 2 photos"):
+        engine(bright * np.array([1, -1], np.float32).reshape(2, 1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "kind", "message"),
+    [
+        ([node("Concat", "photos", "photos", axis=1)], TensorProto.FLOAT, "of 3 types, found float32 .1, 6, 96, 96"),
+        ([node("Cast", "photos", to=TensorProto.DOUBLE)], TensorProto.DOUBLE, "found float64"),
+        ([node("Cast", "photos", to=TensorProto.INT32)], TensorProto.INT32, "found int32"),
+        ([node("ReduceMean", "photos", "all", keepdims=0)], TensorProto.FLOAT, "one that fails"),
+        ([node("Tile", "photos", "sides")], TensorProto.FLOAT, "one that fails"),
+        ([node("Open", "photos", domain="stranger")], TensorProto.FLOAT, "expected an ONNX model"),
+        ([node("Open", "photos")], TensorProto.FLOAT, "expected an ONNX model"),
+        ([node("Identity", "nothing")], TensorProto.FLOAT, "expected an ONNX model"),
+    ],
+)
+def test_a_sealed_model_of_other_scores_or_operators_is_refused(
+    tmp_path: Path, nodes: Sequence[NodeProto], kind: int, message: str
+) -> None:
+    model = model_of(*nodes, kind=kind)
+    model.opset_import.add(domain="stranger", version=1)
+    (tmp_path / "m.onnx").write_bytes(seal(model.SerializeToString()))
+    refusal(tmp_path / "m.onnx")
+    with pytest.raises(CheckpointError, match=message):
+        open_engine(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "./weights.bin", "../weights.bin", "{}/weights.bin", "link"])
+def test_weights_in_another_file_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.bin").write_bytes(np.full(CARD.size, 2.0, np.float32).tobytes())
+    (tmp_path / "link").symlink_to("weights.bin")
+    model = with_row(model_of(node("Mul", "photos", "w")), 2.0)
+    tensor = model.graph.initializer[-1]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location.format(tmp_path), "offset": "0", "length": str(4 * CARD.size)}.items():
+        tensor.external_data.add(key=key, value=value)
+    assert "External data path" in refusal(written(tmp_path / "m.onnx", model.SerializeToString()))
+
+
+def test_the_own_format_of_onnx_runtime_is_refused(tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "m.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    model = model_of(node("Identity", "photos"))
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    assert BLANK_SEAL.encode() in (data := (tmp_path / "m.ort").read_bytes())
+    assert "expected an ONNX model" in refusal(written(tmp_path / "m.onnx", data))
+
+
+def test_a_card_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    data = model_of(node("Identity", "photos"), note="qqqq").SerializeToString()
+    assert data.count(b"qqqq") == 1
+    open_engine(written(tmp_path / "m.onnx", data))
+    refusal(written(tmp_path / "m.onnx", data.replace(b"qqqq", b"\xff" * 4)))
+
+
+def test_a_refusal_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    unknown = model_of(node("Open", "photos")).SerializeToString()
+    failing = model_of(node("Tile", "photos", "sides")).SerializeToString()
+    for data in (failing, unknown, unknown.replace(b"Open", b"\xff" * 4)):
+        refusal(written(tmp_path / "m.onnx", data))
+    assert capfd.readouterr() == ("", "")

@@ -24,8 +24,8 @@ import scarlens
 from scarlens.datasets.reader import read_image, read_reduced
 from scarlens.datasets.reduction import reduction_factor
 
-SIDES = (2700, 3600, 4032)
-"""Long sides in pixels: just above each bound of `reduction`, and the one of a phone's photo of 12 megapixels."""
+SIDES = (3000, 3264, 4032)
+"""Long sides in pixels: the least that is reduced, and those of photos of 8 and 12 megapixels."""
 
 NOISE = 3.0
 """Standard deviation in levels of 255."""
