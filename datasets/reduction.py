@@ -2,7 +2,8 @@
 
 libjpeg's scaled decoding keeps the lowest frequencies of each block of 8 x 8 pixels and writes them as a smaller block
 (ITU-T T.81, annex A; "DCT scaling" in libjpeg). `reduced` does the same to the pixels of a picture of any other format,
-so that all formats get the same answer.
+so that all formats get the same answer. Blocks are counted from the corner where a file's rows begin: in a turned file
+whose sides are no multiples of 8 they lie up to a pixel of the reduced photo elsewhere.
 """
 
 from __future__ import annotations
