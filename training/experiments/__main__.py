@@ -13,10 +13,22 @@ import typer
 from scarlens.datasets.atomic import write_atomically
 from scarlens.datasets.errors import ScarlensError
 from scarlens.training.config import TrainConfig
-from scarlens.training.experiments import linear, stages
+from scarlens.training.experiments import bags, ensembles, implants, probes, raised, stages, trunks
 from scarlens.training.experiments.study import HEADER, Row, Study, errors_of, open_study
 
-Name = Literal["probes", "zero-shot", "prior", "stages", "heads", "curves"]
+Name = Literal[
+    "probes",
+    "zero-shot",
+    "prior",
+    "raised",
+    "implants",
+    "bags",
+    "stages",
+    "heads",
+    "seeds",
+    "trunks",
+    "curves",
+]
 
 
 def experiment(
@@ -35,12 +47,17 @@ def experiment(
     settings = (TrainConfig.from_yaml(config) if config else TrainConfig()).with_settings(weights=weights)
     study = open_study(data, out_of_scope, rendered, settings, out, deals=deals)
     groups: dict[str, Callable[[Study], list[Row]]] = {
-        "probes": lambda study: linear.probes(study, squeezenet),
-        "zero-shot": linear.zero_shots,
-        "prior": linear.priors,
+        "probes": lambda study: probes.probes(study, squeezenet),
+        "zero-shot": probes.zero_shots,
+        "prior": probes.priors,
         "stages": lambda study: stages.fine_tuned(study, only),
         "heads": stages.both_heads,
-        "curves": linear.curves,
+        "curves": probes.curves,
+        "trunks": lambda study: trunks.second_trunk(study, squeezenet),
+        "raised": raised.raised_scars,
+        "bags": bags.bags,
+        "implants": implants.with_implants,
+        "seeds": ensembles.ensembles,
     }
     print(HEADER)
     rows = groups[name](study)

@@ -1,4 +1,4 @@
-"""Linear models on frozen features: what each layer knows, and what renderings add to it."""
+"""Linear models on frozen features, of photos and of renderings, and how their settings are chosen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from scarlens.datasets.photos import LabelledPhoto
-from scarlens.datasets.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from scarlens.datasets.splits import SplitError, grouped_folds
 from scarlens.model.network import ScarNetwork
 from scarlens.training import texture
@@ -33,20 +32,8 @@ from .study import (
 Scorer = Callable[[np.ndarray, np.ndarray], dict[Setting, np.ndarray]]
 """Given photos to learn from and photos to score, int indices, returns scores [n, 3] of the latter for each setting."""
 
-PROBE_STRENGTHS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""More than `texture.STRENGTHS`: the last layer has 1280 channels and wants a stronger penalty than the others."""
-
 TEXTURE_LAYERS: Final = (10, 13)
 TEXTURE: Final = ("mean", "mad")
-SQUEEZENET_LAYERS: Final = (8, 10, 12)
-RATIOS: Final = (0.5, 2.0)
-"""Weight of all renderings together, for a weight of 1 of all photos."""
-
-MIXED: Final = 600
-"""Renderings to mix in: a choice among ratios fits hundreds of models."""
-
-COUNTS: Final = (300, 1200, 2400, 3600)
-"""Of renderings; the last are all that `scarlens render --count 4800` makes of the three types."""
 
 
 class Prior(NamedTuple):
@@ -200,17 +187,23 @@ def fit_prior(
 
     def make() -> dict[str, np.ndarray]:
         drawn = draw_renderings(study, count)
-        features, photos = rendered_features(study, layers)[None, drawn], [rendered_typed(study)[i] for i in drawn]
-        mean, std = moments(features)
-        found = texture.Features((features - mean) / std, mean, std)
-        types, no_prior = types_of(photos), np.zeros((3, features.shape[2]))
-        model = texture.logistic(
-            found.views, types, strength or texture.chosen_setting(found, photos, types, no_prior)[0]
-        )
-        return {"weight": model.coef_, "bias": np.asarray(model.intercept_), "mean": mean, "std": std}
+        photos = [rendered_typed(study)[i] for i in drawn]
+        return prior_of(rendered_features(study, layers)[drawn], photos, strength=strength)
 
     name = f"layers_{'_'.join(map(str, layers))}_count_{count}_strength_{strength}"
     return Prior(**remembered(study.out / "priors" / f"{name}.safetensors", make))
+
+
+def prior_of(
+    features: np.ndarray, photos: Sequence[LabelledPhoto], *, strength: float | None = None
+) -> dict[str, np.ndarray]:
+    """Fit the linear model of photos by their features [N, T]: the arrays of `Prior` by name."""
+    mean, std = moments(features[None])
+    found = texture.Features((features[None] - mean) / std, mean, std)
+    types, no_prior = types_of(photos), np.zeros((3, features.shape[1]))
+    chosen = strength or texture.chosen_setting(found, photos, types, no_prior)[0]
+    model = texture.logistic(found.views, types, chosen)
+    return {"weight": model.coef_, "bias": np.asarray(model.intercept_), "mean": mean, "std": std}
 
 
 def draw_renderings(study: Study, count: int | None) -> np.ndarray:
@@ -272,93 +265,9 @@ def joined(found: dict[str, np.ndarray], layers: Sequence[int], statistics: Sequ
     return np.concatenate([found[str(n)][:, STATISTICS.index(name)] for name in statistics for n in layers], axis=1)
 
 
-def probes(study: Study, squeezenet: str | None = None) -> list[Row]:
-    """Measure linear probes: which layer, statistic, size and trunk."""
-
-    def row(what: str, features: np.ndarray) -> Row:
-        return measured(study, what, linear(features, study.types, PROBE_STRENGTHS))
-
-    size = study.config.size
-    rows = []
-    for layer in LAYERS:
-        rows.append(row(f"layer {layer}, mean", photo_features(study, [layer], ["mean"])))
-        rows.append(row(f"layer {layer}, mean + MAD", photo_features(study, [layer])))
-    rows.append(row("layer 13, mean + standard deviation", photo_features(study, [13], ["mean", "std"])))
-    rows.append(row("layer 13, mean + MAD + maximum", photo_features(study, [13], ["mean", "mad", "max"])))
-    rows.append(row(f"layers 10 + 13, mean + MAD, {size} px", photo_features(study)))
-    for times in (10 / 7, 2):
-        larger = study.config.with_settings(size=round(times * size))
-        rows.append(row(f"layers 10 + 13, mean + MAD, {larger.size} px", photo_features(study, config=larger)))
-    rows.append(_averaged(study, f"scores of {size} px and {2 * size} px averaged", rows[-1], rows[-3]))
-    if squeezenet:
-        other = study.config.with_settings(
-            trunk="squeezenet1_1", weights=squeezenet, mean=IMAGENET_MEAN, std=IMAGENET_STD
-        )
-        seen = photo_features(study, SQUEEZENET_LAYERS, config=other, all_layers=SQUEEZENET_LAYERS)
-        rows.append(row("squeezenet1_1, layers 8 + 10 + 12, mean + MAD", seen))
-        rows.append(_averaged(study, "scores of both trunks averaged", rows[-1], rows[-5]))
-    return rows
-
-
-def _averaged(study: Study, what: str, *rows: Row) -> Row:
-    scores = np.mean([row.scores for row in rows], axis=0)
-    return study.measure(what, lambda deal: Held(scores[deal]))
-
-
-def zero_shots(study: Study) -> list[Row]:
-    """Measure models of renderings on photos, of which they know at most the moments of the training part."""
-
-    def row(what: str, features: np.ndarray, prior: Prior, *, own_moments: bool = True) -> Row:
-        return measured(study, what, zero_shot(features, prior, own_moments=own_moments))
-
-    rows = []
-    for layers in ([6], [10], [13], TEXTURE_LAYERS):
-        features, prior = photo_features(study, layers), fit_prior(study, layers)
-        name = f"zero-shot, layers {' + '.join(map(str, layers))}"
-        rows.append(row(f"{name}, each domain standardised by itself", features, prior))
-        rows.append(row(f"{name}, photos standardised as renderings", features, prior, own_moments=False))
-    features = photo_features(study)
-    for count in COUNTS:
-        rows.append(row(f"zero-shot, {count} renderings", features, fit_prior(study, count=count)))
-    for strength in texture.STRENGTHS:
-        prior = fit_prior(study, strength=strength)
-        rows.append(row(f"zero-shot, strength {strength:g}, not chosen", features, prior))
-    return rows
-
-
-def priors(study: Study) -> list[Row]:
-    """Measure what renderings add to the texture head: as a prior, and mixed into its training."""
-
-    features, drawn = photo_features(study), draw_renderings(study, MIXED)
-    of_renderings, types = rendered_features(study)[drawn], types_of(rendered_typed(study))[drawn]
-    weights = texture.PRIOR_WEIGHTS
-    rows = [measured(study, f"texture head, prior {weight:g}", with_prior(study, [weight])) for weight in weights]
-    for ratio in RATIOS:
-        scorer = mixing(features, study.types, of_renderings, types, [ratio])
-        rows.append(measured(study, f"texture head, renderings mixed in {ratio:g} : 1", scorer))
-    scorer = mixing(features, study.types, of_renderings, types, [0.0, *RATIOS])
-    rows.append(measured(study, "texture head, ratio of renderings chosen", scorer))
-    rows.append(measured(study, "texture head, prior of strength 1 chosen", with_prior(study, weights, strength=1.0)))
-    return [*rows, measured(study, "texture head, prior chosen", with_prior(study, weights))]
-
-
 def with_prior(
     study: Study, weights: Sequence[float], *, count: int | None = None, strength: float | None = None
 ) -> Scorer:
     """Return the texture head with the prior of `fit_prior` at the given weights."""
     prior = fit_prior(study, count=count, strength=strength)
     return linear(photo_features(study), study.types, texture.STRENGTHS, prior, weights)
-
-
-def curves(study: Study) -> list[Row]:
-    """Measure the texture head with fewer photos, each deal drawing other subjects, and with fewer renderings."""
-    rows = []
-    for weights, name in (([0.0], "0"), (texture.PRIOR_WEIGHTS, "chosen")):
-        what, scorer = f"texture head, prior {name}", with_prior(study, weights)
-        for share in (0.25, 0.5, 0.75):
-            rows.append(measured(study, f"{what}, {share:.0%} of the subjects", scorer, share=share))
-        rows.append(measured(study, what, scorer))
-    for count in COUNTS[:-1]:
-        scorer = with_prior(study, texture.PRIOR_WEIGHTS, count=count)
-        rows.append(measured(study, f"texture head, prior chosen, {count} renderings", scorer))
-    return rows

@@ -251,8 +251,15 @@ def read_views(
     Returns:
         What was read, arrays [sum of views, ...] by name.
     """
-    network, squares, parts = frozen_network(config), _squares(photos, views, config), []
-    while batch := list(islice(squares, _BATCH)):
+    return read_squares(_squares(photos, views, config), config, read)
+
+
+def read_squares(
+    squares: Iterator[np.ndarray], config: TrainConfig, read: Callable[[ScarNetwork, Tensor], dict[str, Tensor]]
+) -> dict[str, np.ndarray]:
+    """Show squares, RGB uint8 [S, S, 3], to the frozen network; otherwise as `read_views`."""
+    network, parts = frozen_network(config), []
+    while batch := [normalise(square, mean=config.mean, std=config.std) for square in islice(squares, _BATCH)]:
         seen = torch.from_numpy(np.stack(batch)).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             parts.append(read(network, seen))
@@ -262,8 +269,7 @@ def read_views(
 def _squares(photos: Sequence[LabelledPhoto], views: Sequence[int], config: TrainConfig) -> Iterator[np.ndarray]:
     augment = Augmentation(config.size)
     for number, (photo, count) in enumerate(zip(photos, views, strict=True)):
-        for square in texture.squares_of(photo, config, augment, views=count, number=number):
-            yield normalise(square, mean=config.mean, std=config.std)
+        yield from texture.squares_of(photo, config, augment, views=count, number=number)
 
 
 def layer_statistics(
