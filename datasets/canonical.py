@@ -76,7 +76,7 @@ def canonical_orientation(image: np.ndarray) -> int:
 
 def _tenths(luma: np.ndarray) -> tuple[int, int]:
     """Return the levels below and above which a tenth of the pixels lie."""
-    below = np.cumsum(np.bincount(luma.ravel(), minlength=256))
+    below = np.cumsum(cv2.calcHist([luma], [0], None, [256], [0, 256]).ravel().astype(np.int64))
     return int(np.searchsorted(below, luma.size / 10)), int(np.searchsorted(below, luma.size * 9 / 10))
 
 
@@ -125,8 +125,11 @@ def flat_areas(image: np.ndarray, *, averaged: bool = False) -> np.ndarray:
     red, green, blue = cv2.split(cv2.subtract(cv2.dilate(small, square), cv2.erode(small, square)))
     spread = _AVERAGED_SPREAD if averaged else _FLAT_SPREAD
     flat = (cv2.max(cv2.max(red, green), blue) <= spread).astype(np.uint8)
+    least = _LEAST_BOX * flat.size
+    if cv2.countNonZero(flat) < least:
+        return np.zeros_like(flat)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(flat, connectivity=4)
-    large = stats[:, cv2.CC_STAT_AREA] >= _LEAST_BOX * flat.size
+    large = stats[:, cv2.CC_STAT_AREA] >= least
     large[0] = False  # the background of the labelling: whatever is not flat
     margin = np.ones((2 * _BOX_MARGIN + 1,) * 2, dtype=np.uint8)
     return cv2.dilate(large[labels.astype(np.intp)].astype(np.uint8), margin) if count > 1 else np.zeros_like(flat)

@@ -122,6 +122,8 @@ def frame(image: np.ndarray | ReducedPhoto, size: int) -> Framed:
 
 
 def _fit_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    if not mask.any():
+        return np.zeros((size, size), np.uint8)
     return (fit_square(np.repeat(255 * mask[..., None], 3, axis=2), size)[..., 0] > 0).astype(np.uint8)
 
 

@@ -72,7 +72,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     Links are followed. A directory, a FIFO, a socket or a device is refused without waiting for it.
 
     Raises:
-        ImageReadError: the file is missing, not regular, too large or unreadable.
+        ImageReadError: the file is missing, not regular, too large, unreadable, or changed meanwhile.
     """
     name = os.fspath(path)
     try:
@@ -87,12 +87,16 @@ def _read_regular(name: str) -> bytes:
     try:
         _require_regular(Path(name).stat())
         with open(os.open(name, flags), "rb") as file:  # noqa: PTH123
-            _require_regular(os.fstat(file.fileno()))
+            before = os.fstat(file.fileno())
+            _require_regular(before)
             data = file.read(MAX_BYTES + 1)
+            after = os.fstat(file.fileno())
     except (OSError, ValueError) as error:
         raise BadFileError(_REGULAR, getattr(error, "strerror", None) or str(error)) from error
     if len(data) > MAX_BYTES:
         raise BadFileError(_REGULAR, "one that grew beyond")
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise BadFileError("a file that stays as it is while it is read", "one that was written to; try again later")
     return data
 
 

@@ -462,3 +462,20 @@ def test_megapixels_of_each_format_are_those_of_the_docstring():
         assert "pixels" not in allowed.value.expected
         with pytest.raises(ImageReadError, match=r"pixels, found|pixels in this kind"):
             read_image(make(megapixels * 500 + 500, 2000))
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "photo.png"
+    Image.new("RGB", (80, 70)).save(file)
+    look = os.fstat
+
+    def look_then_write(descriptor: int) -> os.stat_result:
+        status = look(descriptor)
+        file.write_bytes(file.read_bytes() + b"more")
+        return status
+
+    monkeypatch.setattr(os, "fstat", look_then_write)
+    with pytest.raises(ImageReadError, match=r"photo\.png: expected a file that stays as it is"):
+        read_image(file)
+    monkeypatch.undo()
+    assert read_image(file).shape == (70, 80, 3)
