@@ -20,8 +20,8 @@ from scarlens.datasets.errors import ScarlensError, printable
 from scarlens.inference.prediction import NOTICE
 
 if TYPE_CHECKING:
-
     from scarlens.datasets.photos import LabelledPhoto
+    from scarlens.inference.batch import BatchSummary
     from scarlens.inference.classifier import Classifier
     from scarlens.inference.prediction import Prediction
     from scarlens.training.config import TrainConfig
@@ -150,32 +150,61 @@ def _predict_one(answer: Callable[[Path], Prediction], photo: Path, *, as_json: 
 
 @app.command()
 def batch(
-    folder: Annotated[Path, typer.Argument(help="Folder of photos, at any depth.")],
-    out: Annotated[Path, typer.Option("--output", "-o", help="The table: .csv, .jsonl or .parquet.")],
+    folder: Annotated[str, typer.Argument(help="Folder of photos, at any depth; with --engine ray also a URL.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="The table: .csv, .jsonl or .parquet; with --engine ray a new folder, or a URL."
+        ),
+    ],
     checkpoint: Checkpoint = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run of this table.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that read photos; by default one for each core.")
     ] = None,
+    engine: Annotated[
+        Literal["plain", "ray"],
+        typer.Option(help="plain: this machine. ray: a cluster, from and to folders or URLs; needs scarlens[ray]."),
+    ] = "plain",
 ) -> None:
     """Classify every file of a folder into a table with one row per file."""
-    from scarlens.inference.batch import predict_folder
-
-    classifier = _classifier(checkpoint)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
     try:
-        with _bar("photos") as move:
-            summary = predict_folder(folder, out, classifier=classifier, workers=workers, resume=resume, progress=move)
+        if engine == "ray":
+            summary = _batch_on_cluster(folder, out, checkpoint, resume=resume, workers=workers)
+        else:
+            summary = _batch_here(folder, out, checkpoint, resume=resume, workers=workers)
     except (ValueError, NotADirectoryError, IsADirectoryError) as error:
         raise ScarlensError(str(error)) from error
     except KeyboardInterrupt:
-        _say("scarlens: interrupted; the same command with --resume goes on")
+        how = "begin anew in another folder" if engine == "ray" else "the same command with --resume goes on"
+        _say(f"scarlens: interrupted; {how}")
         raise typer.Exit(INTERRUPTED) from None
     counts = f"{summary.ok} answered, {summary.abstained} abstained, {summary.errors} errors"
     _say(f"{summary.total} files: {counts}. {summary.output}")
     _say(NOTICE)
     if summary.errors:
         raise typer.Exit(SOME_ERRORS)
+
+
+def _batch_here(folder: str, out: str, checkpoint: Path | None, *, resume: bool, workers: int | None) -> BatchSummary:
+    from scarlens.inference.batch import predict_folder
+
+    if "://" in f"{folder} {out}":
+        raise ScarlensError("expected folders of this machine, found a URL; give --engine ray")
+    classifier = _classifier(checkpoint)
+    with _bar("photos") as move:
+        return predict_folder(folder, out, classifier=classifier, workers=workers, resume=resume, progress=move)
+
+
+def _batch_on_cluster(
+    folder: str, out: str, checkpoint: Path | None, *, resume: bool, workers: int | None
+) -> BatchSummary:
+    from scarlens.inference.cluster import predict_archive
+
+    if resume:
+        raise ScarlensError("--resume goes on with runs of one machine; with --engine ray begin anew in another folder")
+    return predict_archive(folder, out, checkpoint=checkpoint, workers=workers)
 
 
 @app.command()

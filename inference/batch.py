@@ -39,7 +39,7 @@ class BatchSummary:
         ok: rows with a label.
         abstained: rows of photos that were read but got no label.
         errors: rows of files that could not be read or classified.
-        output: the table.
+        output: the table; of a cluster the folder of tables, as it was given.
         model_id: the digest that names the model.
         seconds: how long it took.
     """
@@ -48,7 +48,7 @@ class BatchSummary:
     ok: int
     abstained: int
     errors: int
-    output: Path
+    output: Path | str
     model_id: str
     seconds: float
 

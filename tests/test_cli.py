@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scarlens.cli import app
+from scarlens.datasets.errors import ScarlensError
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.inference.prediction import NOTICE
 from scarlens.model.checkpoint import load_checkpoint
@@ -187,3 +188,10 @@ def test_train_without_data_renders_its_own(tmp_path: Path, monkeypatch: pytest.
     training = load_checkpoint(tmp_path / "run" / "model.safetensors")[1].training
     assert training["photos"] == {"boxcar": 6, "ice_pick": 6, "out_of_scope": 6, "rolling": 6}
     assert training["config"]["weights"] == "scarlens.safetensors"
+
+
+def test_batch_refuses_what_its_engine_cannot_do(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["batch", "s3://bucket/photos", "-o", str(tmp_path / "t.csv")])
+    assert isinstance(result.exception, ScarlensError) and "--engine ray" in str(result.exception)
+    result = CliRunner().invoke(app, ["batch", str(tmp_path), "-o", "s3://bucket/t", "--engine", "ray", "--resume"])
+    assert isinstance(result.exception, ScarlensError) and "begin anew" in str(result.exception)
