@@ -29,6 +29,15 @@ LONGEST_READ: Final = 60.0
 """Seconds after which a decoder counts as hung; the slowest readable files take four."""
 
 
+_KEPT_MEMORY: Final = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 26)}
+"""For glibc: it gives the memory of each photo back to the system and gets it anew, which takes as long as decoding."""
+
+_TRIES: Final = 2  # a process that was killed from outside did not die of its file: the second one reads it
+
+_HALF_AN_ANSWER: Final = (OSError, ValueError, TypeError, LookupError, AttributeError)
+"""What reading an answer raises when the process died, or sent something else: it may have been taken over."""
+
+
 class ReadingError(ScarlensError):
     """Photos cannot be read in another process here; the message says why."""
 
@@ -74,6 +83,7 @@ class ReadingProcess:
         """Prepare for photos below a resolved folder, or without one, to be framed in squares of `size` pixels."""
         self._root, self._size = root, size
         self._process: subprocess.Popen[bytes] | None = None
+        self._hung: subprocess.Popen[bytes] | None = None
         self._closed, self._starts_or_closes = False, threading.Lock()
 
     def read(self, file: FileToRead) -> ReadPhoto:
@@ -84,15 +94,24 @@ class ReadingProcess:
         """
         if file.problem is not None:
             return ReadPhoto(file.path, problem=file.problem)
-        process = self._running()
-        hung = threading.Timer(LONGEST_READ, process.kill)
-        hung.start()
-        try:
-            return self._asked(process, file)
-        except (OSError, ValueError):  # the pipe broke, or what came through it is half an answer
-            return ReadPhoto(file.path, problem=self._death(process))
-        finally:
-            hung.cancel()
+        problem = None
+        for _ in range(_TRIES):
+            process = self._running()
+            watch = threading.Timer(LONGEST_READ, self._stop_hung, [process])
+            watch.start()
+            try:
+                return self._asked(process, file)
+            except _HALF_AN_ANSWER:
+                problem = self._death(process)
+            finally:
+                watch.cancel()
+            if self._hung is process:
+                break
+        return ReadPhoto(file.path, problem=problem)
+
+    def _stop_hung(self, process: subprocess.Popen[bytes]) -> None:
+        self._hung = process
+        process.kill()
 
     def _asked(self, process: subprocess.Popen[bytes], file: FileToRead) -> ReadPhoto:
         assert process.stdin and process.stdout
@@ -122,8 +141,8 @@ class ReadingProcess:
         self._process = None
         process.kill()
         status = _ended(process)
-        if status == -signal.SIGKILL:
-            return f"expected a file that can be read within {LONGEST_READ:.0f} s and memory, found one that cannot"
+        if self._hung is process:
+            return f"expected a file that can be read within {LONGEST_READ:.0f} s, found one that cannot"
         name = signal.Signals(-status).name if status < 0 else f"status {status}"
         return f"expected a file that can be decoded, found one that crashes the decoder ({name})"
 
@@ -150,14 +169,14 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
 def _started(root: Path | None, size: int) -> subprocess.Popen[bytes]:
     """Start a process, and wait until it is ready: one that cannot even start is no fault of a photo."""
     # The child must find this package where this process found it.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109
+    found = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109
     command = [sys.executable, "-m", reading_process.__name__, str(size), *([os.fsdecode(root)] if root else [])]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # decoders print what damaged files hold, which no terminal should see
-        env=environment,
+        env=os.environ | found | _KEPT_MEMORY,
         start_new_session=True,  # Ctrl-C is for this process, which ends its children itself
     )
     assert process.stdout

@@ -181,10 +181,15 @@ def test_what_is_no_journal_is_left_alone(folder: Path, table: Path) -> None:
 
 CRASHING = """
 import ctypes, hashlib, time
+import os, pathlib, signal
 sha256 = hashlib.sha256
 def checked(content=b""):
     if content == b"crash":
         ctypes.string_at(0)
+    once = pathlib.Path(__file__).with_name("killed")
+    if len(content) > 100 and not once.exists():
+        once.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     if content == b"hang":
         time.sleep(600)
     if content == b"print":
@@ -196,7 +201,7 @@ hashlib.sha256 = checked
 
 @pytest.fixture
 def crashing_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the reading processes crash, hang or print at files with such contents."""
+    """Make the reading processes crash, hang or print at files with such contents; the first one is killed besides."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING)
     monkeypatch.syspath_prepend(tmp_path / "site")
