@@ -164,7 +164,7 @@ def batch(
     ] = None,
     engine: Annotated[
         Literal["plain", "ray"],
-        typer.Option(help="plain: this machine. ray: a cluster, from and to folders or URLs; needs scarlens[ray]."),
+        typer.Option(help="plain: this machine. ray: a cluster, from and to folders or URLs; needs the extra 'ray'."),
     ] = "plain",
 ) -> None:
     """Classify every file of a folder into a table with one row per file."""
