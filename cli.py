@@ -194,7 +194,8 @@ def _batch_here(folder: str, out: str, checkpoint: Path | None, *, resume: bool,
         raise ScarlensError("expected folders of this machine, found a URL; give --engine ray")
     classifier = _classifier(checkpoint)
     with _bar("photos") as move:
-        return predict_folder(folder, out, classifier=classifier, workers=workers, resume=resume, progress=move)
+        progress = move if messages.is_terminal else None  # to count the files takes long in an archive
+        return predict_folder(folder, out, classifier=classifier, workers=workers, resume=resume, progress=progress)
 
 
 def _batch_on_cluster(

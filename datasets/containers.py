@@ -51,6 +51,7 @@ class OpenedPicture(NamedTuple):
     pixel_bytes: float = _PIXEL_BYTES  # memory for each pixel while decoding
     fixed_bytes: int = 0  # memory while decoding that does not follow from the pixels
     bits: int = 16  # of each sample where Pillow keeps more than 8
+    scalable: bool = False  # whether Pillow can decode it at a smaller scale
     white_is_zero: bool = False  # where Pillow does not invert such samples itself
 
 
@@ -67,6 +68,7 @@ def check_size(width: int, height: int, pixel_bytes: float = _PIXEL_BYTES, fixed
 _JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _JPEG_FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # less tables, an extension, arithmetic conditioning
 _JPEG_SEQUENTIAL: Final = (0xC0, 0xC1, 0xC9)  # the frames that can be decoded block by block
+_JPEG_LOSSLESS: Final = (0xC3, 0xC7, 0xCB, 0xCF)
 _JPEG_END, _JPEG_SCAN, _JPEG_EXIF = 0xD9, 0xDA, 0xE1
 # Comments and application segments, but for JFIF (0xE0) and Adobe (0xEE), which say how colours are coded.
 _JPEG_DROPPED: Final = {*range(0xE1, 0xF0), 0xFE} - {0xEE}
@@ -80,6 +82,7 @@ class _JpegFrame(NamedTuple):
     components: int = 0
     coefficient_bytes: float = 0  # of one pixel, all components
     sequential: bool = True
+    of_blocks: bool = True  # of cosine transforms; a lossless frame is made of pixels
 
 
 def open_jpeg(data: bytes) -> OpenedPicture:
@@ -103,7 +106,7 @@ def open_jpeg(data: bytes) -> OpenedPicture:
             orientation = _exif_orientation(content)
         if code not in _JPEG_DROPPED:
             kept.append(segment)
-    return OpenedPicture(JpegImageFile(io.BytesIO(b"".join(kept))), orientation)
+    return OpenedPicture(JpegImageFile(io.BytesIO(b"".join(kept))), orientation, scalable=frame.of_blocks)
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -127,7 +130,10 @@ def _jpeg_frame(code: int, content: bytes) -> _JpegFrame:
     height, width, components = struct.unpack(">HHB", content[1:6])
     # Samples across times samples down; the densest component has one for each pixel.
     densities = [(byte >> 4) * (byte & 15) for byte in content[7 : 7 + 3 * components : 3]]
-    return _JpegFrame(width, height, components, 2 * sum(densities) / max([1, *densities]), code in _JPEG_SEQUENTIAL)
+    coefficients = 2 * sum(densities) / max([1, *densities])
+    return _JpegFrame(
+        width, height, components, coefficients, code in _JPEG_SEQUENTIAL, of_blocks=code not in _JPEG_LOSSLESS
+    )
 
 
 # PNG: W3C recommendation, third edition

@@ -22,7 +22,7 @@ from .canonical import (
     turned_copy,
     with_even_light,
 )
-from .reader import Source, read_image, read_reduced
+from .reader import Source, read_bytes, read_image, read_reduced
 from .reduction import ReducedPhoto, reduced
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
@@ -98,10 +98,12 @@ def read_framed(source: Source, size: int) -> FramedPhoto:
     Raises:
         ImageReadError: the source is no photo that can be read.
     """
-    photo = read_reduced(source)
+    name = None if isinstance(source, bytes | np.ndarray) else str(source)
+    content = source if isinstance(source, bytes | np.ndarray) else read_bytes(source)
+    photo = read_reduced(content, name=name)
     framed = frame(photo, size)
-    if photo.factor > 1 and framed.placement.trimmed and not isinstance(source, np.ndarray):
-        framed = frame(read_image(source), size)
+    if framed.placement.trimmed and not photo.decoded_whole:
+        framed = frame(read_image(content, name=name), size)
     return FramedPhoto(framed, photo.height, photo.width)
 
 

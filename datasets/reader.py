@@ -189,7 +189,7 @@ def _decode(data: bytes, *, scaled: bool = False) -> ReducedPhoto:
         del data  # the copy that `opened` holds is enough
         _check_cost(opened, form)
         width, height = opened.image.size
-        factor = reduction_factor(height, width) if scaled and form == "JPEG" else 1
+        factor = reduction_factor(height, width) if scaled and opened.scalable else 1
         if 1 < factor <= min(width, height):
             opened.image.draft(None, (width // factor, height // factor))
         else:
@@ -197,7 +197,7 @@ def _decode(data: bytes, *, scaled: bool = False) -> ReducedPhoto:
         opened.image.load()
         if opened.orientation > 4:
             width, height = height, width
-        return ReducedPhoto(_upright_rgb(opened), factor, height, width)
+        return ReducedPhoto(_upright_rgb(opened), factor, height, width, decoded_whole=factor == 1)
     except BadFileError:
         raise
     except Exception as error:  # Pillow and its codecs raise nearly every type there is

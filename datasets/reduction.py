@@ -28,12 +28,14 @@ class ReducedPhoto(NamedTuple):
         factor: pixels of the photo along a side of each of these: 1, 2 or 4.
         height: of the upright photo in pixels.
         width: likewise.
+        decoded_whole: False where a file was decoded at the smaller scale.
     """
 
     pixels: np.ndarray
     factor: int
     height: int
     width: int
+    decoded_whole: bool = True
 
 
 def reduction_factor(height: int, width: int) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -30,11 +32,14 @@ from ..datasets.reader import MAX_BYTES
 from .batch import BatchSummary, classified, find_files
 from .classifier import BUNDLED_CHECKPOINT, Classifier, load
 from .engine import usable_cores
-from .reading import FileToRead, ReadingProcess
+from .reading import FileToRead, ReadingError, ReadingProcess
 from .table import schema
 
 COMPLETE: Final = "_SUCCESS"
 """The empty file beside the Parquet files of a run that came to its end; what reads Parquet passes it over."""
+
+STARTED: Final = "_STARTED"
+"""The empty file that keeps a second run out of the folder until all rows are there."""
 
 _LISTED: Final = pa.schema({"path": pa.binary(), "problem": pa.string()})
 _LARGEST_TASK: Final = 128  # files; seconds of work, which is what is repeated when a worker dies
@@ -120,6 +125,7 @@ def predict_archive(
         raise ClusterError(f"{table.name}: expected {len(listed)} rows, found {counts.total()}; run it anew")
     with table.files.open_output_stream(f"{table.path}/{COMPLETE}"):
         pass
+    table.files.delete_file(f"{table.path}/{STARTED}")
     return BatchSummary(
         total=len(listed),
         ok=counts["ok"],
@@ -146,7 +152,8 @@ def _place(name: str) -> _Place:
     if "://" not in name:
         return _Place(name, pyarrow.fs.LocalFileSystem(), os.path.realpath(name))
     try:
-        return _Place(name, *pyarrow.fs.FileSystem.from_uri(name))
+        files, path = pyarrow.fs.FileSystem.from_uri(name)
+        return _Place(name, files, os.path.realpath(path) if isinstance(files, pyarrow.fs.LocalFileSystem) else path)
     except pa.ArrowInvalid:  # a store that pyarrow has no client for
         return _Place(name, *_fsspec_place(name))
     except OSError as error:
@@ -178,6 +185,8 @@ def _make_empty_folder(table: _Place) -> None:
         raise _refused(table.name, "a folder to write into", error) from error
     if found:
         raise ClusterError(f"{table.name}: expected an empty folder, found files; name another, or delete them")
+    with table.files.open_output_stream(f"{table.path}/{STARTED}"):
+        pass
 
 
 def _listed(photos: _Place) -> list[tuple[bytes, str | None]]:
@@ -223,13 +232,7 @@ def _connected(ray: Any, workers: int | None) -> Iterator[int]:
         return
     workers = workers or usable_cores()
     # Where its actors claim all cores, Ray Data can wait for ever for one to write with: this one is claimed by none.
-    ray.init(
-        address="local",
-        num_cpus=workers + 1,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
+    _initialise(ray, address="local", num_cpus=workers + 1, include_dashboard=False)
     try:
         yield workers
     finally:
@@ -238,10 +241,18 @@ def _connected(ray: Any, workers: int | None) -> Iterator[int]:
 
 def _connect(ray: Any) -> None:
     try:
-        ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        _initialise(ray)
     except ConnectionError as error:
         found = f"{error}; see whether it runs, and whether RAY_AUTH_MODE=token is wanted"
         raise ClusterError(f"expected the cluster that RAY_ADDRESS names, found: {found}") from error
+
+
+def _initialise(ray: Any, **settings: Any) -> None:
+    """Start or join a cluster quietly, and stay the one who decides what SIGTERM does."""
+    decided = signal.getsignal(signal.SIGTERM)
+    ray.init(**settings, logging_level=logging.ERROR, log_to_driver=False)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, decided)
 
 
 def _tasks(listed: Sequence[tuple[bytes, str | None]], workers: int) -> list[pa.Table]:
@@ -256,6 +267,7 @@ def _classify(ray: Any, tasks: list[pa.Table], arguments: tuple[_Place, Any], ta
     """Classify on so many workers; what a worker that dies had in hand, Ray Data gives to another by itself."""
     listed = ray.data.from_arrow(tasks)
     listed.context.enable_progress_bars = False
+    listed.context.actor_task_retry_on_errors = [ReadingError]  # such as for want of memory just then
     rows = listed.map_batches(
         _Worker,
         fn_constructor_args=arguments,
@@ -306,7 +318,7 @@ class _Worker:
         try:
             with self._photos.files.open_input_stream(f"{self._photos.path}/{os.fsdecode(file.path)}") as stream:
                 content = stream.read(MAX_BYTES + 1)
-        except (OSError, ValueError) as error:  # pyarrow's own are of both kinds
+        except Exception as error:  # each store's client has errors of its own
             return file._replace(problem=f"expected an object that can be read, found {error}")
         return file._replace(content=content, problem=_too_large(len(content)))
 

@@ -81,7 +81,7 @@ class OnnxEngine:
             metadata = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # ONNX Runtime has no common base class for its errors
             raise CheckpointError(f"{path}: expected an ONNX model, found: {error}") from error
-        self._threads = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="scoring")
+        self._threads = threads or usable_cores()
         self.card = card_of(path, metadata.get("card"))
         self._check(path)
 
@@ -109,12 +109,16 @@ class OnnxEngine:
         Raises:
             CheckpointError: when a score is not finite, or the scores are not those of N photos.
         """
-        single = np.split(photos, len(photos))
-        scores = [self._run(photos)] if len(photos) == 1 else self._threads.map(self._run, single)
+        scores = [self._run(photos)] if len(photos) == 1 else self._run_each(np.split(photos, len(photos)))
         parts = [np.concatenate(part) for part in zip(*scores, strict=True)]
         if not all(len(part) == len(photos) and np.isfinite(part).all() for part in parts):
             raise CheckpointError(f"expected finite scores of {len(photos)} photos from the model {self.card.model_id}")
         return Scores(*parts)
+
+    def _run_each(self, photos: list[np.ndarray]) -> list[list[np.ndarray]]:
+        # Threads of this call only: those of an earlier one do not come along where the process forks.
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="scoring") as threads:
+            return [*threads.map(self._run, photos)]
 
     def _run(self, photo: np.ndarray) -> list[np.ndarray]:
         names = [name for name in Scores._fields if name != "relief" or self.card.relief]

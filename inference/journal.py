@@ -77,6 +77,8 @@ class Journal:
                         f"{self.path}: the interrupted run had the {name} {value}, and this one has {run.get(name)}; "
                         "go on with the same, or delete the file"
                     )
+        # What could not be read at all may be there by now: a folder that was locked, a file that was being written.
+        self._database.execute("DELETE FROM rows WHERE status = 'error' AND json_extract(row, '$.sha256') IS NULL")
         self._keep("INSERT OR REPLACE INTO run VALUES (?, ?)", run.items())
 
     def _keep(self, statement: str, lines: Iterable[tuple[Any, ...]]) -> None:
@@ -105,7 +107,7 @@ class Journal:
 
     def __contains__(self, path: bytes) -> bool:
         """Return whether there is a row of this file."""
-        return self._database.execute("SELECT 1 FROM rows WHERE path = ?", (path,)).fetchone() is not None
+        return next(self._select("SELECT 1 FROM rows WHERE path = ?", path), None) is not None
 
     def add(self, rows: Iterable[tuple[bytes, Row]]) -> None:
         """Keep rows of files.
@@ -123,12 +125,18 @@ class Journal:
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each status."""
-        return dict(self._database.execute("SELECT status, COUNT(*) FROM rows GROUP BY status"))
+        return dict(self._select("SELECT status, COUNT(*) FROM rows GROUP BY status"))
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows, sorted by the bytes of the path."""
-        for (line,) in self._database.execute("SELECT row FROM rows ORDER BY path"):
+        for (line,) in self._select("SELECT row FROM rows ORDER BY path"):
             yield json.loads(line)
+
+    def _select(self, statement: str, *values: object) -> Iterator[Any]:
+        try:
+            yield from self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._error(error) from error
 
     def delete(self) -> None:
         """Remove the file: the table is complete."""

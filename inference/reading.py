@@ -7,6 +7,7 @@ and run it again where it has no `if __name__ == "__main__"`; `concurrent.future
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -34,7 +36,9 @@ _KEPT_MEMORY: Final = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRE
 
 _TRIES: Final = 2  # a process that was killed from outside did not die of its file: the second one reads it
 
-_HALF_AN_ANSWER: Final = (OSError, ValueError, TypeError, LookupError, AttributeError)
+_LONGEST_LINE: Final = 1 << 16  # bytes of an answer before the pixels
+
+_BROKEN_ANSWER: Final = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What reading an answer raises when the process died, or sent something else: it may have been taken over."""
 
 
@@ -101,12 +105,10 @@ class ReadingProcess:
             watch.start()
             try:
                 return self._asked(process, file)
-            except _HALF_AN_ANSWER:
+            except _BROKEN_ANSWER:
                 problem = self._death(process)
             finally:
                 watch.cancel()
-            if self._hung is process:
-                break
         return ReadPhoto(file.path, problem=problem)
 
     def _stop_hung(self, process: subprocess.Popen[bytes]) -> None:
@@ -126,12 +128,17 @@ class ReadingProcess:
             placement = Placement(**framed.pop("placement"))
             placement = placement._replace(window=tuple(placement.window))
             framed = Framed(square.reshape(self._size, self._size, 3), placement, **framed)
-        return ReadPhoto(file.path, framed, **answer)
+        photo = ReadPhoto(file.path, framed, **answer)
+        _check_answer(photo)
+        return photo
 
     def _running(self) -> subprocess.Popen[bytes]:
         with self._starts_or_closes:
             if self._closed:
                 raise ReadingError("expected a process that reads photos, found that it was closed")
+            for _ in range(_TRIES - 1) if self._process is None else ():
+                with suppress(ReadingError):  # a process may be killed while it starts as well
+                    self._process = _started(self._root, self._size)
             if self._process is None:
                 self._process = _started(self._root, self._size)
             return self._process
@@ -143,16 +150,16 @@ class ReadingProcess:
         status = _ended(process)
         if self._hung is process:
             return f"expected a file that can be read within {LONGEST_READ:.0f} s, found one that cannot"
-        name = signal.Signals(-status).name if status < 0 else f"status {status}"
+        name = signal.strsignal(-status) if status < 0 else f"status {status}"
         return f"expected a file that can be decoded, found one that crashes the decoder ({name})"
 
     def close(self) -> None:
         """End the process, also while another thread waits for it."""
         with self._starts_or_closes:
-            self._closed = True
-            if self._process is not None:
-                self._process.kill()
-                _ended(self._process)
+            self._closed, process = True, self._process
+        if process is not None:
+            process.kill()
+            _ended(process)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:
@@ -170,23 +177,52 @@ def _started(root: Path | None, size: int) -> subprocess.Popen[bytes]:
     """Start a process, and wait until it is ready: one that cannot even start is no fault of a photo."""
     # The child must find this package where this process found it.
     found = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109
-    command = [sys.executable, "-m", reading_process.__name__, str(size), *([os.fsdecode(root)] if root else [])]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # decoders print what damaged files hold, which no terminal should see
-        env=os.environ | found | _KEPT_MEMORY,
-        start_new_session=True,  # Ctrl-C is for this process, which ends its children itself
-    )
+    # Without -P the current folder would come first, and what lies in it would be run.
+    command = [sys.executable, "-P", "-m", reading_process.__name__, str(size), *([os.fsdecode(root)] if root else [])]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # decoders print what damaged files hold, which no terminal should see
+            env=os.environ | found | _KEPT_MEMORY,
+            start_new_session=True,  # Ctrl-C is for this process, which ends its children itself
+        )
+    except OSError as error:
+        raise ReadingError(f"expected a process that reads photos, found that none can be started: {error}") from error
     assert process.stdout
-    if process.stdout.readline() != reading_process.READY:
-        raise ReadingError(f"expected a process that reads photos, found one that ends with status {_ended(process)}")
+    if reading_process.READY not in process.stdout:  # what is imported there may print before
+        raise ReadingError(
+            f"expected a process that reads photos, found one that ends with status {_ended(process)}; "
+            f"python -m {reading_process.__name__} {size} shows why"
+        )
     return process
 
 
+def _check_answer(photo: ReadPhoto) -> None:
+    """Refuse what no reading process sends, for one may have been taken over by a file.
+
+    Raises:
+        ValueError: a value of another type, or out of range.
+    """
+    sides = (photo.height, photo.width)
+    good = all(side is None or (type(side) is int and 0 < side < 1 << 31) for side in sides)
+    good = good and all(text is None or isinstance(text, str) for text in (photo.sha256, photo.problem))
+    good = good and (photo.framed is None) == (photo.problem is not None) == (photo.height is None)
+    if photo.framed is not None:
+        placement, longest = photo.framed.placement, max(photo.height or 0, photo.width or 0)
+        top, bottom, left, right = placement.window
+        whole = (placement.first, placement.height, placement.width, *placement.window, placement.second)
+        good = good and all(type(number) is int for number in (*whole, placement.factor))
+        good = good and 0 <= top < bottom <= placement.height <= longest
+        good = good and 0 <= left < right <= placement.width <= longest
+        good = good and math.isfinite(photo.framed.brightness + photo.framed.sharpness)
+    if not good:
+        raise ValueError("expected an answer of a reading process")
+
+
 def _line(pipe: IO[bytes]) -> bytes:
-    line = pipe.readline()
+    line = pipe.readline(_LONGEST_LINE)
     if not line.endswith(b"\n"):
         raise OSError("the pipe ended")
     return line
@@ -195,14 +231,14 @@ def _line(pipe: IO[bytes]) -> bytes:
 def read_photos(
     files: Iterable[FileToRead], root: Path, size: int, *, workers: int, ahead: int
 ) -> Generator[list[ReadPhoto], None, None]:
-    """Read files in several processes; yield photos as they are ready, in any order, and hold at most `ahead` of them.
+    """Read files in several processes; yield photos as they are ready, in any order.
 
     Args:
         files: listed as they are needed, in this thread.
         root: the folder they lie in, resolved.
         size: side of the square that photos are framed in.
         workers: the number of processes, which start when they are needed.
-        ahead: the number of files to read ahead.
+        ahead: the number of files that are read, or wait for it, beside those that were yielded last.
 
     Raises:
         ReadingError: no process can be started.
@@ -228,6 +264,7 @@ def read_photos(
             pending |= {pool.submit(read, file) for file in islice(remaining, len(done))}
             yield [future.result() for future in done]
     finally:
+        pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.close()
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()

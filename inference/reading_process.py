@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import IO, Any, Final
@@ -21,6 +22,9 @@ from ..datasets.reader import ImageReadError, read_bytes
 
 READY: Final = b"ready\n"
 """What the process says when it has started."""
+
+
+_ORPHANED: Final = 120  # seconds after which a hung decoder ends itself: the process that would do it may be gone
 
 
 def exactly(pipe: IO[bytes], count: int) -> bytes:
@@ -51,7 +55,11 @@ def serve(size: int, root: Path | None) -> None:
     while line := questions.readline():
         question = json.loads(line)
         content = None if question["bytes"] is None else exactly(questions, question["bytes"])
+        if hasattr(signal, "alarm"):
+            signal.alarm(_ORPHANED)
         answer, square = _answer(question["path"], content, root, size)
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
         answers.write(json.dumps(answer).encode() + b"\n" + square)
         answers.flush()
 

@@ -13,10 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from scarlens.datasets import reduction
+from scarlens.datasets.preprocess import read_framed
 from scarlens.datasets.reader import MAX_PIXELS, ImageReadError, read_image
 
 MUTATIONS: Final = 10_000
 """How many damaged files are read in all."""
+
+SQUARE: Final = 32
+"""Side in pixels that pictures are framed in."""
 
 FEWEST: Final = 3
 """Of those made of one whole file, at least so many are still read, and so many refused: else nothing was tried."""
@@ -263,13 +268,15 @@ def outcome(data: bytes) -> str:
 def outcome_but_for_warnings(data: bytes) -> str:
     try:
         picture = read_image(data)
+        square = read_framed(data, SQUARE).framed.square
     except ImageReadError as error:
         line = str(error)
         return "refused" if line.isprintable() and line.startswith("<bytes>: expected ") else f"refused by {line!r}"
     except BaseException as error:
         return f"raised {error!r}"
     fits = picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3 and picture.flags.c_contiguous
-    return "read" if fits and 0 < picture.size <= 3 * MAX_PIXELS else f"read {picture.dtype} {picture.shape}"
+    fits = fits and 0 < picture.size <= 3 * MAX_PIXELS and square.shape == (SQUARE, SQUARE, 3)
+    return "read" if fits else f"read {picture.dtype} {picture.shape}"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -279,8 +286,11 @@ def test_whole_files_are_read(seed: str) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_damaged_files_are_read_or_refused(seed: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_damaged_files_are_read_or_refused(
+    seed: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A failure names its numbers: `mutant(seed, number)` is the file."""
+    monkeypatch.setattr(reduction, "_LEAST_SIDE", {4: 32, 2: 24})  # so that these small pictures are large
     outcomes = {number: outcome(mutant(seed, number)) for number in range(-(-MUTATIONS // len(SEEDS)))}
     assert {number: found for number, found in outcomes.items() if found not in ("read", "refused")} == {}
     read = sum(found == "read" for found in outcomes.values())
