@@ -111,6 +111,7 @@ def predict_archive(
     photos, table = _place(os.fspath(source)), _place(os.fspath(output))
     checkpoint = Path(checkpoint or BUNDLED_CHECKPOINT)
     model_id = load(checkpoint).model_id
+    _require_folder(photos)
     _make_empty_folder(table)
     listed = _listed(photos)
     if listed:
@@ -189,18 +190,22 @@ def _make_empty_folder(table: _Place) -> None:
         pass
 
 
+def _require_folder(photos: _Place) -> None:
+    try:
+        kind = photos.files.get_file_info(photos.path).type
+    except OSError as error:
+        raise _refused(photos.name, "a folder that can be looked at", error) from error
+    if kind != pyarrow.fs.FileType.Directory:
+        found = "nothing of this name" if kind == pyarrow.fs.FileType.NotFound else "a file"
+        raise ClusterError(f"{photos.name}: expected a folder of photos, found {found}")
+
+
 def _listed(photos: _Place) -> list[tuple[bytes, str | None]]:
     """List the files: their paths below the place, and why they cannot be read where that is known already."""
     try:
-        kind = photos.files.get_file_info(photos.path).type
-        if kind != pyarrow.fs.FileType.Directory:
-            raise ClusterError(f"{photos.name}: expected a folder of photos, found {_KINDS.get(kind, 'a file')}")
         return [*(find_files(photos.folder) if photos.folder else _find_objects(photos))]
     except OSError as error:
         raise _refused(photos.name, "a folder that can be listed", error) from error
-
-
-_KINDS: Final = {pyarrow.fs.FileType.NotFound: "nothing of this name"}
 
 
 def _find_objects(photos: _Place) -> Iterator[tuple[bytes, str | None]]:

@@ -37,7 +37,7 @@ def test_only_large_photos_are_reduced(height: int, width: int, factor: int) -> 
     image = np.full((height, width, 3), 100, np.uint8)
     photo = reduced(image)
     assert photo.pixels.shape == (-(-height // factor), -(-width // factor), 3)
-    assert photo[1:] == (factor, height, width) and (photo.pixels == 100).all()
+    assert photo[1:4] == (factor, height, width) and (photo.pixels == 100).all()
     if factor == 1:
         assert photo.pixels is image
 
@@ -55,7 +55,7 @@ def test_what_is_finer_than_the_reduced_pixels_goes_and_the_rest_stays() -> None
 def test_a_scaled_jpeg_is_what_reducing_the_whole_one_gives(orientation: int) -> None:
     file = jpeg(skin(4008, 1000), orientation=orientation)
     whole, scaled = reduced(read_image(file)), read_reduced(file)
-    assert scaled[1:] == whole[1:] and scaled.pixels.shape == whole.pixels.shape
+    assert scaled[1:4] == whole[1:4] and scaled.pixels.shape == whole.pixels.shape
     assert scaled.factor == 4 and (scaled.height, scaled.width) == ((4008, 1000) if orientation <= 4 else (1000, 4008))
     difference = np.abs(scaled.pixels.astype(int) - whole.pixels)
     assert difference.mean() < 0.8 and np.percentile(difference, 99.9) <= 4
