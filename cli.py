@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -18,6 +15,7 @@ from rich.console import Console
 
 from scarlens.datasets.errors import ScarlensError, printable
 from scarlens.inference.prediction import NOTICE
+from scarlens.inference.terminal import LEADS, bar, counter, messages, output, say
 
 if TYPE_CHECKING:
     from scarlens.datasets.photos import LabelledPhoto
@@ -40,12 +38,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-LEADS: Final = os.environ.get("RANK", "0") == "0"
-"""Whether this is the process that speaks, of those that torchrun started."""
-
-output = Console(highlight=False, soft_wrap=True, quiet=not LEADS)
-messages = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not LEADS)
-
 Checkpoint = Annotated[
     Path | None, typer.Option(help="A .safetensors or .onnx checkpoint; by default the bundled one.")
 ]
@@ -94,7 +86,7 @@ def main(command: str | None = None) -> None:
     try:
         app(arguments, prog_name="scarlens")
     except (ScarlensError, OSError) as error:  # OSError: a full disk, a folder that may not be written
-        _say(f"scarlens: {error}")
+        say(f"scarlens: {error}")
         sys.exit(2)
 
 
@@ -127,7 +119,7 @@ def predict(
             _predict_one(answer, photo, as_json=as_json, picture=picture)
         except (ScarlensError, OSError) as error:
             failed = True
-            _say(f"scarlens: {error}")
+            say(f"scarlens: {error}")
             if as_json:
                 print(json.dumps({"path": str(photo), "error": str(error)}))
     if failed:
@@ -145,7 +137,7 @@ def _predict_one(answer: Callable[[Path], Prediction], photo: Path, *, as_json: 
         output.print(f"{printable(str(photo))}\n{prediction.to_text()}\n", markup=False)
     if picture is not None:
         write_overlay(picture, read_image(photo), prediction.regions)
-        _say(f"overlay: {picture}")
+        say(f"overlay: {picture}")
 
 
 @app.command()
@@ -178,11 +170,11 @@ def batch(
         raise ScarlensError(str(error)) from error
     except KeyboardInterrupt:
         how = "begin anew in another folder" if engine == "ray" else "the same command with --resume goes on"
-        _say(f"scarlens: interrupted; {how}")
+        say(f"scarlens: interrupted; {how}")
         raise typer.Exit(INTERRUPTED) from None
     counts = f"{summary.ok} answered, {summary.abstained} abstained, {summary.errors} errors"
-    _say(f"{summary.total} files: {counts}. {summary.output}")
-    _say(NOTICE)
+    say(f"{summary.total} files: {counts}. {summary.output}")
+    say(NOTICE)
     if summary.errors:
         raise typer.Exit(SOME_ERRORS)
 
@@ -193,7 +185,7 @@ def _batch_here(folder: str, out: str, checkpoint: Path | None, *, resume: bool,
     if "://" in f"{folder} {out}":
         raise ScarlensError("expected folders of this machine, found a URL; give --engine ray")
     classifier = _classifier(checkpoint)
-    with _bar("photos") as move:
+    with bar("photos") as move:
         progress = move if messages.is_terminal else None  # to count the files takes long in an archive
         return predict_folder(folder, out, classifier=classifier, workers=workers, resume=resume, progress=progress)
 
@@ -229,7 +221,7 @@ def train(
         copies = "allow"  # rendered one by one, no two are alike
         from scarlens.training.embedded import COUNT, embedded_photos
 
-        with _counter("rendered", COUNT) as advance:
+        with counter("rendered", COUNT) as advance:
             data = [embedded_photos(out / f"rendered_{resolved.seed}", seed=resolved.seed, advance=advance)]
     photos = _labelled_photos(data, out_of_scope, extra, copies)
 
@@ -241,7 +233,7 @@ def train(
     checkpoint = train_checkpoint(
         photos, resolved, out, device=device, resume=resume, held_out=held_out, allow_parted=copies == "allow"
     )
-    _say(f"checkpoint: {checkpoint}")
+    say(f"checkpoint: {checkpoint}")
 
 
 @app.command()
@@ -274,7 +266,7 @@ def crossvalidate(
         device=device,
         resume=resume,
         allow_parted=copies == "allow",
-        report=_say,
+        report=say,
     )
     _print_figures(figures, as_json=as_json)
 
@@ -292,9 +284,9 @@ def evaluate(
     from scarlens.training.evaluate import evaluate as evaluate_checkpoint
 
     photos = _labelled_photos(data, out_of_scope, [], copies="allow")
-    with _counter("scored", len(photos)) as advance:
+    with counter("scored", len(photos)) as advance:
         figures = evaluate_checkpoint(checkpoint, photos, out, device=device, advance=advance)
-    _say(f"report: {out / 'report.html'}")
+    say(f"report: {out / 'report.html'}")
     _print_figures(figures, as_json=as_json)
 
 
@@ -311,14 +303,14 @@ def audit(
     from scarlens.datasets.photos import load_photos
 
     photos = load_photos(data, out_of_scope=out_of_scope)
-    with _counter("read and compared", 2 * len(photos)) as advance:
+    with counter("read and compared", 2 * len(photos)) as advance:
         found = audit_photos(photos, advance=advance)
     page = write_audit(out, found, notice=NOTICE)
     if as_json:
         print(json.dumps(found.to_dict(), indent=2))
     else:
         output.print("\n".join(found.summary_lines()), markup=False)
-    _say(f"report: {page}")
+    say(f"report: {page}")
     if found.verdict:
         raise typer.Exit(SHOULD_NOT_TRAIN)
 
@@ -333,8 +325,8 @@ def render(
     """Render photos of scars from relief and light, with exact labels."""
     from scarlens.datasets.rendering import write_photos
 
-    with _counter("rendered", count) as advance:
-        _say(f"manifest: {write_photos(out, count=count, seed=seed, size=size, advance=advance)}")
+    with counter("rendered", count) as advance:
+        say(f"manifest: {write_photos(out, count=count, seed=seed, size=size, advance=advance)}")
 
 
 @app.command()
@@ -346,7 +338,7 @@ def export(
     from scarlens.model.export import export_onnx
 
     card = export_onnx(checkpoint, onnx)
-    _say(f"model {card.model_id}: {onnx}")
+    say(f"model {card.model_id}: {onnx}")
 
 
 @app.command()
@@ -372,11 +364,6 @@ def treatments(
         print_tables(Console(highlight=False), scar_type, context)
 
 
-def _say(text: str) -> None:
-    """Print one line to standard error; a file's name in it cannot send codes to the terminal."""
-    messages.print(printable(text), markup=False)
-
-
 def _classifier(checkpoint: Path | None) -> Classifier:
     from scarlens.inference.classifier import load
 
@@ -398,13 +385,13 @@ def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path
     from scarlens.datasets.photos import load_photos, readable_photos
 
     photos = load_photos(data, out_of_scope=out_of_scope, extra=extra)
-    with _counter("read and compared", 2 * len(photos)) as advance:
+    with counter("read and compared", 2 * len(photos)) as advance:
         good, errors = readable_photos(photos, merge=copies == "merge", compare=copies != "allow", advance=advance)
     for error in errors:
-        _say(f"left out: {error}")
+        say(f"left out: {error}")
     unnamed = sum(photo.subject is None for photo in photos)
     stand_in = f"; {unnamed} came without a subject, copies of a picture stand in for it" if unnamed else ""
-    _say(f"{len(good)} photos of {len({photo.subject for photo in good})} subjects{stand_in}")
+    say(f"{len(good)} photos of {len({photo.subject for photo in good})} subjects{stand_in}")
     return good
 
 
@@ -415,21 +402,3 @@ def _print_figures(figures: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(figures))
     elif not as_json:
         output.print("\n".join(summary_lines(figures)), markup=False)
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on a terminal; elsewhere show nothing."""
-    from rich.progress import Progress
-
-    with Progress(console=messages, disable=not messages.is_terminal, transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _counter(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar that moves by one at each call."""
-    with _bar(what) as move:
-        done = count(1)
-        yield lambda: move(next(done), total)
