@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -136,11 +135,11 @@ class ReadingProcess:
         with self._starts_or_closes:
             if self._closed:
                 raise ReadingError("expected a process that reads photos, found that it was closed")
-            for _ in range(_TRIES - 1) if self._process is None else ():
-                with suppress(ReadingError):  # a process may be killed while it starts as well
-                    self._process = _started(self._root, self._size)
             if self._process is None:
-                self._process = _started(self._root, self._size)
+                try:
+                    self._process = _started(self._root, self._size)
+                except ReadingError:  # it may have been killed while it started
+                    self._process = _started(self._root, self._size)
             return self._process
 
     def _death(self, process: subprocess.Popen[bytes]) -> str:
