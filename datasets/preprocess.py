@@ -98,8 +98,8 @@ def read_framed(source: Source, size: int) -> FramedPhoto:
     Raises:
         ImageReadError: the source is no photo that can be read.
     """
-    name = None if isinstance(source, bytes | np.ndarray) else str(source)
-    content = source if isinstance(source, bytes | np.ndarray) else read_bytes(source)
+    read = isinstance(source, bytes | np.ndarray)
+    name, content = (None, source) if read else (str(source), read_bytes(source))
     photo = read_reduced(content, name=name)
     framed = frame(photo, size)
     if framed.placement.trimmed and not photo.decoded_whole:
