@@ -214,7 +214,9 @@ def read_sealed(path: Path) -> bytes:
         raise CheckpointError(
             f"{path}: expected a checkpoint that scarlens sealed (.safetensors or .onnx), found no seal"
         )
-    blank = data[: found.start()] + BLANK_SEAL.encode() + data[found.end() :]
-    if hashlib.sha256(blank).hexdigest().encode() != found[1]:
+    view, digest = memoryview(data), hashlib.sha256()  # no copy: a file may be large
+    for part in (view[: found.start()], BLANK_SEAL.encode(), view[found.end() :]):
+        digest.update(part)
+    if digest.hexdigest().encode() != found[1]:
         raise CheckpointError(f"{path}: the file was damaged or changed after it was written; copy or train it again")
     return data
