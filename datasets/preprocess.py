@@ -82,18 +82,25 @@ class FramedPhoto(NamedTuple):
         framed: as the network sees it.
         height: of the upright photo in pixels.
         width: likewise.
+        preview: the upright photo, small, for people to look at: a JPEG without metadata; None unless asked for.
     """
 
     framed: Framed
     height: int
     width: int
+    preview: bytes | None = None
 
 
-def read_framed(source: Source, size: int) -> FramedPhoto:
+def read_framed(source: Source, size: int, *, preview: int = 0) -> FramedPhoto:
     """Read a photo and bring it into the network's square of `size` pixels.
 
     A large JPEG is decoded whole only where padding was found: where that ends is a matter of single levels, which
     scaled decoding may change.
+
+    Args:
+        source: the photo.
+        size: side of the square.
+        preview: longest side in pixels of a preview, or 0 for none; a smaller photo stays as it is.
 
     Raises:
         ImageReadError: the source is no photo that can be read.
@@ -104,7 +111,16 @@ def read_framed(source: Source, size: int) -> FramedPhoto:
     framed = frame(photo, size)
     if framed.placement.trimmed and not photo.decoded_whole:
         framed = frame(read_image(content, name=name), size)
-    return FramedPhoto(framed, photo.height, photo.width)
+    picture = jpeg_preview(photo.pixels, preview) if preview else None
+    return FramedPhoto(framed, photo.height, photo.width, picture)
+
+
+def jpeg_preview(image: np.ndarray, side: int) -> bytes:
+    """Return a JPEG without metadata of an RGB uint8 [H, W, 3] photo, its longest side at most `side` pixels."""
+    scale = min(1.0, side / max(image.shape[:2]))
+    height, width = (max(1, round(length * scale)) for length in image.shape[:2])
+    small = image if scale == 1.0 else cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
 
 
 def frame(image: np.ndarray | ReducedPhoto, size: int) -> Framed:

@@ -225,7 +225,7 @@ def classified(classifier: Classifier, photos: Sequence[ReadPhoto]) -> Iterator[
     framed = [FramedPhoto(photo.framed, photo.height or 0, photo.width or 0) for photo in photos if photo.framed]
     answers = iter(_answers(classifier, framed))
     for photo in photos:
-        yield photo, _row(photo, next(answers) if photo.framed else None, classifier.model_id)
+        yield photo, photo_row(photo, next(answers) if photo.framed else None, classifier.model_id)
 
 
 def _answers(classifier: Classifier, photos: Sequence[FramedPhoto]) -> list[Prediction | Exception]:
@@ -236,7 +236,8 @@ def _answers(classifier: Classifier, photos: Sequence[FramedPhoto]) -> list[Pred
         return [error] if len(photos) == 1 else [_answers(classifier, [photo])[0] for photo in photos]
 
 
-def _row(photo: ReadPhoto, answer: Prediction | Exception | None, model_id: str) -> Row:
+def photo_row(photo: ReadPhoto, answer: Prediction | Exception | None, model_id: str) -> Row:
+    """Return the row of a photo: of its answer, of the error that classifying raised, or of why it cannot be read."""
     row: Row = dict.fromkeys(COLUMNS)
     row |= {
         "path": escaped_path(os.fsdecode(photo.path)),

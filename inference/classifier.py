@@ -31,6 +31,10 @@ NARROWEST: Final = 1 / 8
 """Least share of the network's square that a photo must fill: a longer strip would be a few pixels wide there."""
 
 
+PREVIEW_SIDE: Final = 480
+"""Longest side in pixels of `Prediction.preview`: some 30 kB, so that many predictions can be kept."""
+
+
 class Classifier:
     """Tells acne scar types apart with one checkpoint. Answers are information, not a diagnosis."""
 
@@ -65,7 +69,8 @@ class Classifier:
         """
         if mm_per_pixel is not None and not 0.0 < mm_per_pixel < math.inf:
             raise ScaleError(f"mm_per_pixel must be a positive number, got {mm_per_pixel}")
-        return self._answers([read_framed(image, self.card.size)], context, mm_per_pixel)[0]
+        photo = read_framed(image, self.card.size, preview=PREVIEW_SIDE)
+        return self._answers([photo], context, mm_per_pixel)[0]
 
     def predict_many(self, images: Iterable[Source], batch_size: int = 32) -> Iterator[Prediction | ImageReadError]:
         """Classify many photos, in order and as they are consumed; an unreadable one yields its error.
@@ -87,9 +92,11 @@ class Classifier:
             for photo in batch:
                 yield next(answers) if isinstance(photo, FramedPhoto) else photo
 
-    def predict_framed(self, photos: Sequence[FramedPhoto]) -> list[Prediction]:
-        """Classify photos that were read and framed already, all at a time."""
-        return self._answers(photos)
+    def predict_framed(
+        self, photos: Sequence[FramedPhoto], *, context: Context | None = None, mm_per_pixel: float | None = None
+    ) -> list[Prediction]:
+        """Classify photos that were read and framed already, all at a time; the rest is as for `predict`."""
+        return self._answers(photos, context, mm_per_pixel)
 
     def _framed_or_error(self, image: Source) -> FramedPhoto | ImageReadError:
         try:
@@ -128,6 +135,7 @@ class Classifier:
             width=photo.width,
             height=photo.height,
             measurement=self._measurement(label, photo, scores, mm_per_pixel),
+            preview=photo.preview,
         )
 
     def _measurement(

@@ -24,7 +24,7 @@ Reason = Literal["out_of_scope", "ambiguous", "low_quality"]
 
 REASONS: Final[dict[str, str]] = {
     "out_of_scope": "the photo does not seem to show an ice pick, boxcar or rolling scar",
-    "ambiguous": "more than one scar type is plausible",
+    "ambiguous": "no scar type is probable enough to be named alone",
     "low_quality": "the photo is too small, too narrow, too dark or too blurred to judge",
 }
 """Every reason for abstaining, with the sentence a user reads."""
@@ -52,6 +52,8 @@ class Prediction:
         height: height of the upright photo in pixels.
         measurement: how wide and how deep the scars of the label are; None unless the scale was told, or when its
             checkpoint has no relief head.
+        preview: the upright photo as a JPEG without metadata, at most 480 pixels long, for a notebook to show; None
+            from `predict_many` and folders.
 
     Raises:
         ValueError: when the fields contradict one another.
@@ -68,6 +70,7 @@ class Prediction:
     width: int
     height: int
     measurement: Measurement | None = None
+    preview: bytes | None = None
 
     def __post_init__(self) -> None:
         """Refuse a result that contradicts itself."""
@@ -112,7 +115,7 @@ class Prediction:
 
     def to_text(self) -> str:
         """Return the prediction as a reader wants it in a terminal, with what the documents say about treatment."""
-        lines = [self._headline(), ""]
+        lines = [self.headline, ""]
         for name, probability in sorted(self.probabilities.items(), key=lambda item: -item[1]):
             bar = "█" * round(_BAR_WIDTH * probability)
             lines.append(f"  {DISPLAY_NAMES[name]:<9} {100 * probability:5.1f} %  {bar}")
@@ -124,7 +127,15 @@ class Prediction:
         lines.append(NOTICE if self.treatment is None else self.treatment.to_text())
         return "\n".join(lines)
 
-    def _headline(self) -> str:
+    def _repr_html_(self) -> str:
+        """Return the prediction as a notebook shows it: the photo with the regions, bars, and the documents' text."""
+        from .notebook_view import html
+
+        return html(self)
+
+    @property
+    def headline(self) -> str:
+        """The answer in one line, or why there is none."""
         if self.label is not None:
             return f"Most probable: {DISPLAY_NAMES[self.label]} scars"
         assert self.reason is not None  # __post_init__ saw to it

@@ -37,6 +37,8 @@ _TRIES: Final = 2  # a process that was killed from outside did not die of its f
 
 _LONGEST_LINE: Final = 1 << 16  # bytes of an answer before the pixels
 
+_LONGEST_PREVIEW: Final = 1 << 24  # bytes: far above what a JPEG of a thousand pixels takes
+
 _BROKEN_ANSWER: Final = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What reading an answer raises when the process died, or sent something else: it may have been taken over."""
 
@@ -69,6 +71,7 @@ class ReadPhoto(NamedTuple):
         width: likewise.
         sha256: of the file's content, where it could be read.
         problem: one line, without the file's name.
+        preview: as in `FramedPhoto`.
     """
 
     path: bytes
@@ -77,14 +80,18 @@ class ReadPhoto(NamedTuple):
     width: int | None = None
     sha256: str | None = None
     problem: str | None = None
+    preview: bytes | None = None
 
 
 class ReadingProcess:
     """A process that reads one photo after the other; when it dies or hangs, the next photo gets a new one."""
 
-    def __init__(self, root: Path | None, size: int) -> None:
-        """Prepare for photos below a resolved folder, or without one, to be framed in squares of `size` pixels."""
-        self._root, self._size = root, size
+    def __init__(self, root: Path | None, size: int, *, preview: int = 0) -> None:
+        """Prepare for photos below a resolved folder, or without one, to be framed in squares of `size` pixels.
+
+        `preview` is as for `preprocess.read_framed`.
+        """
+        self._root, self._size, self._preview = root, size, preview
         self._process: subprocess.Popen[bytes] | None = None
         self._hung: subprocess.Popen[bytes] | None = None
         self._closed, self._starts_or_closes = False, threading.Lock()
@@ -117,7 +124,8 @@ class ReadingProcess:
     def _asked(self, process: subprocess.Popen[bytes], file: FileToRead) -> ReadPhoto:
         assert process.stdin and process.stdout
         content = file.content or b""
-        question = {"path": os.fsdecode(file.path), "bytes": None if file.content is None else len(content)}
+        length = None if file.content is None else len(content)
+        question = {"path": os.fsdecode(file.path), "bytes": length, "preview": self._preview}
         process.stdin.write(json.dumps(question).encode() + b"\n" + content)
         process.stdin.flush()
         answer = json.loads(_line(process.stdout))
@@ -127,6 +135,10 @@ class ReadingProcess:
             placement = Placement(**framed.pop("placement"))
             placement = placement._replace(window=tuple(placement.window))
             framed = Framed(square.reshape(self._size, self._size, 3), placement, **framed)
+        if (length := answer.pop("preview")) is not None:
+            if type(length) is not int or not 0 < length <= _LONGEST_PREVIEW:
+                raise ValueError("expected the length of a preview")
+            answer["preview"] = reading_process.exactly(process.stdout, length)
         photo = ReadPhoto(file.path, framed, **answer)
         _check_answer(photo)
         return photo
@@ -159,6 +171,30 @@ class ReadingProcess:
         if process is not None:
             process.kill()
             _ended(process)
+
+
+class ReadingProcesses:
+    """Several reading processes for several threads: whoever reads gets one that is idle."""
+
+    def __init__(self, root: Path | None, size: int, *, workers: int, preview: int = 0) -> None:
+        """Prepare so many processes, which start when they are needed; the rest is as for `ReadingProcess`."""
+        self._processes = [ReadingProcess(root, size, preview=preview) for _ in range(workers)]
+        self._idle: SimpleQueue[ReadingProcess] = SimpleQueue()
+        for process in reversed(self._processes):
+            self._idle.put(process)
+
+    def read(self, file: FileToRead) -> ReadPhoto:
+        """Read a file, after waiting for an idle process; otherwise as `ReadingProcess.read`."""
+        process = self._idle.get()
+        try:
+            return process.read(file)
+        finally:
+            self._idle.put(process)
+
+    def close(self) -> None:
+        """End all processes, also while other threads wait for them."""
+        for process in self._processes:
+            process.close()
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:
@@ -242,28 +278,16 @@ def read_photos(
     Raises:
         ReadingError: no process can be started.
     """
-    processes = [ReadingProcess(root, size) for _ in range(workers)]
-    idle: SimpleQueue[ReadingProcess] = SimpleQueue()
-    for process in reversed(processes):
-        idle.put(process)
-
-    def read(file: FileToRead) -> ReadPhoto:
-        process = idle.get()
-        try:
-            return process.read(file)
-        finally:
-            idle.put(process)
-
+    processes = ReadingProcesses(root, size, workers=workers)
     remaining = iter(files)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="reading")
     try:
-        pending = {pool.submit(read, file) for file in islice(remaining, ahead)}
+        pending = {pool.submit(processes.read, file) for file in islice(remaining, ahead)}
         while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            pending |= {pool.submit(read, file) for file in islice(remaining, len(done))}
+            pending |= {pool.submit(processes.read, file) for file in islice(remaining, len(done))}
             yield [future.result() for future in done]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.close()
+        processes.close()
         pool.shutdown()

@@ -57,21 +57,26 @@ def serve(size: int, root: Path | None) -> None:
         content = None if question["bytes"] is None else exactly(questions, question["bytes"])
         if hasattr(signal, "alarm"):
             signal.alarm(_ORPHANED)
-        answer, square = _answer(question["path"], content, root, size)
+        answer, pictures = _answer(question["path"], content, root, size, question["preview"])
         if hasattr(signal, "alarm"):
             signal.alarm(0)
-        answers.write(json.dumps(answer).encode() + b"\n" + square)
+        answers.write(json.dumps(answer).encode() + b"\n" + pictures)
         answers.flush()
 
 
-def _answer(path: str, content: bytes | None, root: Path | None, size: int) -> tuple[dict[str, Any], bytes]:
-    """Read one file: the fields of `reading.ReadPhoto`, and the pixels of its square."""
-    answer: dict[str, Any] = dict.fromkeys(("framed", "height", "width", "sha256", "problem"))
+def _answer(
+    path: str, content: bytes | None, root: Path | None, size: int, preview: int
+) -> tuple[dict[str, Any], bytes]:
+    """Read one file: the fields of `reading.ReadPhoto`, and its pictures one after the other.
+
+    The pictures are the pixels of its square and, where it is wanted, its preview, whose field holds the length.
+    """
+    answer: dict[str, Any] = dict.fromkeys(("framed", "height", "width", "sha256", "problem", "preview"))
     try:
         if content is None:
             content = read_bytes(_within(root, path))
         answer["sha256"] = hashlib.sha256(content).hexdigest()
-        framed, height, width = read_framed(content, size)
+        framed, height, width, picture = read_framed(content, size, preview=preview)
     except ImageReadError as error:
         answer["problem"] = f"expected {error.expected}, found {error.found}"
         return answer, b""
@@ -80,7 +85,8 @@ def _answer(path: str, content: bytes | None, root: Path | None, size: int) -> t
         return answer, b""
     kept = framed._asdict() | {"placement": framed.placement._asdict()}
     del kept["square"]
-    return answer | {"framed": kept, "height": height, "width": width}, framed.square.tobytes()
+    answer |= {"framed": kept, "height": height, "width": width, "preview": picture and len(picture)}
+    return answer, framed.square.tobytes() + (picture or b"")
 
 
 def _within(root: Path | None, path: str) -> Path:

@@ -1,0 +1,57 @@
+"""A prediction as a Jupyter notebook shows it: the photo, where each type is seen, bars, and the documents' text."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..datasets.labels import DISPLAY_NAMES
+from .prediction import NOTICE
+
+if TYPE_CHECKING:
+    from .prediction import Prediction
+
+
+def html(prediction: Prediction) -> str:
+    """Return a prediction as a piece of HTML that needs nothing else; without a preview it has no picture."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = Path(__file__).with_name("prediction.html.j2").read_text(encoding="utf-8")
+    return (
+        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        .from_string(template)
+        .render(
+            headline=prediction.headline,
+            picture=None if prediction.preview is None else _picture(prediction.preview, prediction),
+            bars=_bars(prediction),
+            in_scope=f"{100 * prediction.in_scope:.0f}",
+            treatment=prediction.treatment and prediction.treatment.to_text(),
+            measurement=prediction.measurement and prediction.measurement.to_text(),
+            notice=NOTICE,
+        )
+    )
+
+
+def _bars(prediction: Prediction) -> list[dict[str, Any]]:
+    from .regions import COLOURS
+
+    return [
+        {
+            "name": DISPLAY_NAMES[name],
+            "percent": f"{100 * probability:.1f}",
+            "plausible": name in prediction.plausible,
+            "colour": "#{:02x}{:02x}{:02x}".format(*COLOURS[name]),
+        }
+        for name, probability in sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    ]
+
+
+def _picture(preview: bytes, prediction: Prediction) -> str:
+    """Return the preview with the regions painted over it, as the address of an `img`."""
+    from ..datasets.preprocess import jpeg_preview
+    from ..datasets.reader import read_image
+    from .regions import overlay
+
+    painted = overlay(read_image(preview), prediction.regions)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg_preview(painted, max(painted.shape))).decode()}"
