@@ -1,24 +1,41 @@
-"""What the command line writes to the terminal: answers, messages and progress bars."""
+"""What the command line writes to the terminal: answers, messages, progress bars and the ends of help texts."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 
 from ..datasets.errors import printable
+
+ON_TERMINAL: Final = sys.stderr is not None and sys.stderr.isatty()
+"""Whether progress can be shown; rich alone would be misled by FORCE_COLOR, which Jupyter sets for pipes."""
 
 LEADS: Final = os.environ.get("RANK", "0") == "0"
 """Whether this is the process that speaks, of those that torchrun started."""
 
-output = Console(highlight=False, soft_wrap=True, quiet=not LEADS)
+PLAIN: Final = bool(os.environ.get("NO_COLOR"))
+"""Whether the user wants no colours (https://no-color.org); rich by itself would still write bold and dim."""
+
+GO_ON: Final = "the same command with --resume goes on"
+"""What to do when work is interrupted that can be resumed."""
+
+_console = partial(Console, highlight=False, color_system=None if PLAIN else "auto")
+
+output = _console(soft_wrap=True, quiet=not LEADS)
 """Standard output, for answers."""
 
-messages = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not LEADS)
+pages = _console()
+"""Standard output, for what is laid out to the terminal's width."""
+
+messages = _console(stderr=True, soft_wrap=True, quiet=not LEADS)
 """Standard error, for everything else."""
 
 
@@ -27,12 +44,31 @@ def say(text: str) -> None:
     messages.print(printable(text), markup=False)
 
 
+def examples(*commands: str) -> str:
+    """Return the end of a help text: commands to try, each on its own line, their brackets shown as they are."""
+    # Paragraphs: of the versions of typer from 0.16 on, the older join the lines of one.
+    return "\n\n".join(["Examples:", *map(escape, commands)])
+
+
+@contextmanager
+def when_interrupted(remedy: str) -> Iterator[None]:
+    """Add to an interruption what to do next; the door of the command line says it.
+
+    Raises:
+        KeyboardInterrupt: the interruption, with the remedy.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(remedy) from None
+
+
 @contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on a terminal; elsewhere show nothing."""
     from rich.progress import Progress
 
-    with Progress(console=messages, disable=not messages.is_terminal, transient=True) as progress:
+    with Progress(console=messages, disable=not ON_TERMINAL, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

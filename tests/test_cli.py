@@ -1,13 +1,21 @@
 """The command line: what it prints, its exit statuses, and what it says when something is wrong."""
 
+import errno
 import json
 import os
+import pty
+import re
+import shlex
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -15,14 +23,58 @@ from scarlens.cli import app
 from scarlens.datasets.errors import ScarlensError
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.inference.prediction import NOTICE
+from scarlens.inference.terminal import examples
 from scarlens.model.checkpoint import load_checkpoint
 
 EXAMPLES = Path(__file__).parents[1] / "datasets" / "rendering" / "examples"
+COMMANDS = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
+COLOURING = ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+NEUTRAL = {name: value for name, value in os.environ.items() if name not in COLOURING}
+
+
+def command_line(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "scarlens", *map(str, arguments)]
 
 
 def scarlens(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scarlens", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    return subprocess.run(command_line(*arguments), capture_output=True, text=True, cwd=cwd)
+
+
+def piped(photo: bytes, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(command_line(*arguments), input=photo, capture_output=True, cwd=cwd)
+
+
+def on_terminal(*arguments: object, **environment: str) -> tuple[int, bytes]:
+    """Run a command on a terminal of its own; return its exit status and all that it wrote there."""
+    ours, its = pty.openpty()
+    setting = {**NEUTRAL, "TERM": "xterm-256color", **environment}
+    with subprocess.Popen(command_line(*arguments), stdin=its, stdout=its, stderr=its, env=setting) as process:
+        os.close(its)
+        written = b""
+        try:
+            while part := os.read(ours, 65536):
+                written += part
+        except OSError as error:
+            assert error.errno == errno.EIO  # as Linux tells the end of a terminal
+        finally:
+            os.close(ours)
+    return process.returncode, written
+
+
+def interrupted(*arguments: object, once: Callable[[], bool]) -> tuple[int, str]:
+    """Run a command and interrupt it and its workers, as Ctrl-C does; return its exit status and messages."""
+    # A shell's background jobs ignore the signal, and with them a test that runs in one.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        command_line(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    signal.signal(signal.SIGINT, usual)
+    while not once():
+        assert process.poll() is None, "it ended before it was interrupted"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    messages = process.communicate()[1]
+    return process.returncode, messages
 
 
 def test_predict_prints_answer_notice_and_documents() -> None:
@@ -41,6 +93,49 @@ def test_predict_json_is_one_object_a_photo_and_a_bad_file_stops_nothing(tmp_pat
     assert list(first["probabilities"]) == list(third["probabilities"]) == list(SCAR_TYPES)
     assert "notes.jpg" in second["error"] and "expected" in second["error"]
     assert "notes.jpg" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_photo_whose_overlay_cannot_be_written_yields_one_error_and_no_answer(tmp_path: Path, as_json: bool) -> None:
+    (tmp_path / "boxcar_regions.png").mkdir()
+    photos = [EXAMPLES / "boxcar.jpg", EXAMPLES / "rolling.jpg"]
+    result = scarlens("predict", *photos, "--overlay", tmp_path, *(["--json"] if as_json else []))
+    assert result.returncode == 3 and "Traceback" not in result.stderr
+    assert result.stdout.count("boxcar.jpg") == (1 if as_json else 0)
+    assert (tmp_path / "rolling_regions.png").is_file()
+    if as_json:
+        first, second = map(json.loads, result.stdout.splitlines())
+        assert set(first) == {"path", "error"} and "boxcar_regions.png" in first["error"]
+        assert second["label"] == "rolling"
+
+
+def test_predict_reads_a_photo_from_standard_input(tmp_path: Path) -> None:
+    photo = EXAMPLES / "boxcar.jpg"
+    result = piped(photo.read_bytes(), "predict", "-", "--json", "--overlay", tmp_path)
+    assert result.returncode == 0, result.stderr
+    answer, same = json.loads(result.stdout), json.loads(scarlens("predict", photo, "--json").stdout)
+    assert answer.pop("path") == "-" and same.pop("path") == str(photo)
+    assert answer == same
+    assert [path.name for path in tmp_path.iterdir()] == ["stdin_regions.png"]
+    text = piped(photo.read_bytes(), "predict", "-")
+    assert text.returncode == 0 and text.stdout.decode().startswith("standard input\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"), [(b"", "found nothing"), (b"no picture", "found bytes that begin b'no picture'")]
+)
+def test_standard_input_without_a_photo_is_an_error_in_one_line(content: bytes, found: str) -> None:
+    result = piped(content, "predict", "-", "--json")
+    message = result.stderr.decode()
+    assert result.returncode == 3 and len(message.splitlines()) == 1
+    assert message.startswith("scarlens: standard input: expected ") and found in message
+    assert json.loads(result.stdout)["path"] == "-"
+
+
+def test_a_terminal_is_not_waited_for_as_a_photo() -> None:
+    status, written = on_terminal("predict", "-")
+    assert status == 3
+    assert written.count(b"\n") == 1 and b"scarlens predict - < cheek.jpg, found a terminal" in written
 
 
 def test_overlays_of_photos_with_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
@@ -77,6 +172,18 @@ def test_predict_uses_the_checkpoint_it_is_given(tiny_run: Path) -> None:
         (["train", "--data", "nowhere", "--out", "run"], "expected a folder with one sub-folder per class"),
         (["train", "--data", ".", "--out", "run", "--set", "epoch=3"], "unknown settings: epoch"),
         (["treatments", "keloid"], "unknown scar type 'keloid'"),
+        (["predict"], "scarlens: missing argument 'photos"),
+        (["predict", "x.jpg", "--jsn"], "no such option: --jsn"),
+        (["predict", "x.jpg", "--jsn"], "--json"),
+        (["predict", "x.jpg", "--checkpoint"], "; see scarlens predict --help"),
+        (["predict", "x.jpg", "--mm-per-pixel", "0"], "invalid value for '--mm-per-pixel'"),
+        (["predit"], "no such command 'predit'. Did you mean 'predict'? See scarlens --help"),
+        (["--nothing\x1b[31m\n"], "no such option: --nothing"),
+        (["batch", "photos"], "missing option '--output'"),
+        (["batch", "photos", "-o", "out.csv", "--engine", "steam"], "; see scarlens batch --help"),
+        (["batch", "photos", "-o", "out.csv", "--workers", "many"], "invalid value for '--workers'"),
+        (["treatments", "boxcar", "rolling"], "; see scarlens treatments --help"),
+        (["train", "--data", "photos"], "missing option '--out'; see scarlens train --help"),
     ],
 )
 def test_user_errors_take_one_line_and_status_2(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -85,6 +192,127 @@ def test_user_errors_take_one_line_and_status_2(arguments: list[str], message: s
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+    assert result.stderr.startswith("scarlens: ") and "\x1b" not in result.stderr
+    assert not result.stdout
+
+
+def test_a_script_that_is_one_command_names_it_in_its_errors() -> None:
+    script = Path(__file__).parents[1] / "training" / "train.py"
+    result = subprocess.run([sys.executable, script, "--ouch"], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert re.fullmatch(r"scarlens: no such option: --ouch.*; see scarlens train --help\n", result.stderr)
+
+
+def test_help_lists_the_commands_in_two_groups_and_comes_unasked() -> None:
+    asked, unasked = scarlens("--help"), scarlens()
+    assert (asked.returncode, unasked.returncode) == (0, 2)
+    assert asked.stdout.strip() == unasked.stdout.strip() and not asked.stderr and not unasked.stderr
+    order = ["Photos in, answers out", "predict", "batch", "serve", "treatments", "doctor"]
+    order += ["Train and measure", "audit", "render", "train", "crossvalidate", "evaluate", "export"]
+    found = re.findall(rf"^[│╭─ ]+({'|'.join(order)}) ", asked.stdout, flags=re.MULTILINE)
+    assert found == order
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_examples_that_parse(name: str) -> None:
+    help_text = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80"}).stdout
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", help_text)
+    tail = [line.strip() for line in plain[plain.index("Examples:") :].splitlines() if line.strip()]
+    assert 2 <= len(tail) <= 5
+    for line in tail[1:]:
+        program, command, *arguments = shlex.split(line.split(" < ")[0])
+        assert (program, command) == ("scarlens", name)
+        COMMANDS[name].make_context(name, arguments)  # raises for an option, a value or an argument that is not one
+
+
+def test_examples_show_their_brackets() -> None:
+    small = typer.Typer()
+    small.command(epilog=examples("pip install 'scarlens[ray]'", "scarlens doctor"))(lambda: None)
+    lines = [line.strip() for line in CliRunner().invoke(small, ["--help"]).stdout.splitlines()]
+    assert "pip install 'scarlens[ray]'" in lines and "scarlens doctor" in lines
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["treatments"], ["treatments", "--json"]])
+def test_output_that_nobody_reads_ends_silently(arguments: list[str]) -> None:
+    ours, its = os.pipe()
+    os.close(ours)
+    result = subprocess.run(command_line(*arguments), stdout=its, stderr=subprocess.PIPE, text=True)
+    os.close(its)
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk to write to")
+@pytest.mark.parametrize("arguments", [["treatments"], ["treatments", "--json"]])
+def test_output_to_a_full_disk_is_an_error_in_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(command_line(*arguments), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1 and "No space left" in result.stderr
+
+
+def test_an_interrupted_command_ends_with_one_line_and_status_130(tmp_path: Path) -> None:
+    out = tmp_path / "photos"
+    status = interrupted("render", out, "--count", 20, "--size", 2048, once=lambda: any(out.glob("*/*.jpg")))
+    assert status == (130, "scarlens: interrupted\n")
+
+
+def test_an_interrupted_training_says_how_to_go_on(rendered_folder: Path, tmp_path: Path) -> None:
+    data = ["--data", rendered_folder / "manifest.csv", "--out-of-scope", "out_of_scope"]
+    small = ["trunk=squeezenet1_1", "weights=null", "size=64", "epochs=100000", "patience=100000", "workers=0"]
+    settings = [part for setting in small for part in ("--set", setting)]
+    saved = tmp_path / "run" / "state.pt"
+    status, messages = interrupted("train", *data, "--out", tmp_path / "run", *settings, once=saved.exists)
+    assert status == 130 and "Traceback" not in messages
+    assert messages.splitlines()[-1] == "scarlens: interrupted; the same command with --resume goes on"
+
+
+@pytest.mark.parametrize("arguments", [["treatments", "boxcar"], ["predict", "--help"]])
+def test_colours_are_for_terminals_whose_user_wants_them(arguments: list[str]) -> None:
+    status, coloured = on_terminal(*arguments)
+    assert status == 0 and b"\x1b[1" in coloured
+    for plain in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        status, written = on_terminal(*arguments, **plain)
+        assert status == 0 and b"\x1b" not in written
+        assert re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", coloured) == written
+    piped_out = subprocess.run(command_line(*arguments), capture_output=True, env=NEUTRAL)
+    assert b"\x1b" not in piped_out.stdout and not piped_out.stderr
+
+
+def test_progress_is_shown_on_terminals_that_can_move_back(tmp_path: Path) -> None:
+    command = ["render", tmp_path, "--count", 4, "--size", 64]
+    status, written = on_terminal(*command)
+    assert status == 0 and b"\x1b[2K" in written
+    for setting in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        status, written = on_terminal(*command, **setting)
+        assert status == 0 and not re.search(rb"\x1b\[[0-9;]*m", written)
+    assert written.decode().strip() == f"manifest: {tmp_path / 'manifest.csv'}"
+    assert scarlens(*command).stderr == f"manifest: {tmp_path / 'manifest.csv'}\n"
+
+
+def completed(shell: str, typed: str) -> set[str]:
+    """Return what a shell is offered for a command line that was typed up to the cursor."""
+    words = typed.split(" ")
+    protocol = {"COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1), "_TYPER_COMPLETE_ARGS": typed}
+    asked = {"_SCARLENS_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    result = subprocess.run(
+        command_line(), capture_output=True, text=True, env={**NEUTRAL, **protocol, **asked}, check=True
+    )
+    assert not result.stderr
+    values = re.findall(r'(?m)(?:\(\(|^)"([^"]+)"', result.stdout) if shell == "zsh" else result.stdout.splitlines()
+    return {value.split("\t")[0] for value in values}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_types_and_skin_types(shell: str) -> None:
+    assert completed(shell, "scarlens tr") == {"treatments", "train"}
+    assert completed(shell, "scarlens treatments ") == set(SCAR_TYPES)
+    assert completed(shell, "scarlens treatments r") == {"rolling"}
+    assert completed(shell, "scarlens predict x.jpg --skin-type I") == {"I", "II", "III", "IV"}
+    assert {"1", "6", "VI"} < completed(shell, "scarlens predict x.jpg --skin-type ")
+    script = subprocess.run(
+        command_line(), capture_output=True, text=True, env={**NEUTRAL, "_SCARLENS_COMPLETE": f"source_{shell}"}
+    )
+    assert script.returncode == 0 and f"_SCARLENS_COMPLETE=complete_{shell}" in script.stdout
 
 
 def test_predict_of_a_missing_file_says_so(tmp_path: Path) -> None:

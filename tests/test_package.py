@@ -1,5 +1,6 @@
 """The package: what an import loads, what an install puts where, and the ways in."""
 
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -21,6 +22,25 @@ def loaded_after(statement: str) -> set[str]:
 
 def test_import_is_light() -> None:
     assert not loaded_after("import scarlens") & {*HEAVY, "numpy", "PIL"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["--help"], {}),
+        (["predict", "--help"], {}),
+        ([], {"_SCARLENS_COMPLETE": "complete_bash", "COMP_WORDS": "scarlens treatments ", "COMP_CWORD": "2"}),
+    ],
+    ids=["help", "help of a command", "completion"],
+)
+def test_help_and_completion_are_light(arguments: list[str], environment: dict[str, str]) -> None:
+    code = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); "
+    code += f"sys.argv = ['scarlens', *{arguments!r}]; from scarlens.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+    assert result.stdout
+    assert not set(result.stderr.split()) & {*HEAVY, "numpy", "PIL"}
 
 
 def test_prediction_does_not_load_torch() -> None:

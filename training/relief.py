@@ -12,8 +12,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,8 +21,6 @@ from typing import Annotated, Any, Final
 import numpy as np
 import torch
 import typer
-from rich.console import Console
-from rich.progress import Progress
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
@@ -31,6 +28,7 @@ from torch.nn import functional
 from scarlens.datasets.atomic import write_atomically
 from scarlens.datasets.errors import ScarlensError
 from scarlens.datasets.rendering.photo import light_of
+from scarlens.inference.terminal import counter, messages
 from scarlens.model.calibration import ReliefLimits
 from scarlens.model.export import attach_relief
 from scarlens.model.network import ScarNetwork, load_trunk_weights
@@ -114,7 +112,7 @@ def train(weights: str, out: Path, *, effort: Effort = Effort(), resume: bool = 
     else:
         run.save()
     if run.step < effort.steps:
-        with _counter("rendered", effort.training) as advance:
+        with counter("rendered", effort.training) as advance:
             shards = cached_examples(
                 out / "pictures", network.trunk, first_seed=TRAINING_SEED, count=effort.training, advance=advance
             )
@@ -149,7 +147,7 @@ class _Run:
     def fit(self, shards: Sequence[Arrays]) -> None:
         """Train to the last step; every step's batch depends on its number alone, so that a resumed run is the same."""
         steps = self.effort.steps
-        with _counter("trained", steps - self.step) as advance:
+        with counter("trained", steps - self.step) as advance:
             while self.step < steps:
                 rate = LEARNING_RATE * min(1.0, (self.step + 1) / WARM_UP)
                 for group in self.optimizer.param_groups:
@@ -244,7 +242,7 @@ def _highest_elevation(network: ScarNetwork, head: ReliefHead, count: int) -> fl
     validation = range(VALIDATION_SEED, TEST_SEED)
     frontal = (seed for seed in validation if light_of(seed).key_elevation_degrees > FRONTAL_DEGREES)
     seeds = [*islice(frontal, count)]
-    with _counter("validated", count) as advance:
+    with counter("validated", count) as advance:
         found = []
         for _, planes in relief_of(network.trunk, head, pictures(seeds)):
             found.append(90.0 * float(planes[-1, 0, 0]))
@@ -254,7 +252,7 @@ def _highest_elevation(network: ScarNetwork, head: ReliefHead, count: int) -> fl
 
 def _measured(network: ScarNetwork, head: ReliefHead, limits: ReliefLimits, count: int) -> dict[str, Any]:
     scars, photos = [], []
-    with _counter("tested", count) as advance:
+    with counter("tested", count) as advance:
         for picture, planes in relief_of(network.trunk, head, pictures(range(TEST_SEED, TEST_SEED + count))):
             scars += scar_rows(picture, planes)
             if (photo := photo_row(picture, planes, limits)) is not None:
@@ -263,7 +261,6 @@ def _measured(network: ScarNetwork, head: ReliefHead, limits: ReliefLimits, coun
     return relief_figures(scars, photos, limits)
 
 
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
 app = typer.Typer(help="Train the relief head, and put it into checkpoints.", pretty_exceptions_enable=False)
 
 
@@ -284,14 +281,6 @@ def _attach(
 ) -> None:
     """Put a trained head into a checkpoint whose trunk is the one that it was trained on."""
     messages.print(f"model {attach_relief(checkpoint, relief).model_id}: {checkpoint}")
-
-
-@contextmanager
-def _counter(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on a terminal that moves by one at each call."""
-    with Progress(console=messages, disable=not messages.is_terminal, transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
 
 
 if __name__ == "__main__":

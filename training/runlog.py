@@ -13,6 +13,7 @@ from rich.progress import track
 from torch.utils.tensorboard import SummaryWriter
 
 from ..datasets.atomic import write_atomically
+from ..inference.terminal import ON_TERMINAL
 
 
 class RunLog:
@@ -26,7 +27,7 @@ class RunLog:
 
     def steps(self, batches: Iterable[Any], *, epoch: int, total: int) -> Iterator[Any]:
         """Pass the batches of an epoch on, moving a bar where standard error is a terminal."""
-        hidden = not (self._enabled and self._console.is_terminal)
+        hidden = not (self._enabled and ON_TERMINAL)
         yield from track(batches, f"epoch {epoch}", total=total, console=self._console, disable=hidden, transient=True)
 
     def epoch(self, history: Sequence[dict[str, float]], *, best_epoch: int) -> None:

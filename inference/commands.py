@@ -1,0 +1,293 @@
+"""The commands that take photos in and give answers out; what they need is imported when they run."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from ..datasets.errors import ScarlensError, printable
+from ..datasets.labels import SCAR_TYPES
+from .prediction import NOTICE
+from .safety import SKIN_TYPES, told
+from .terminal import GO_ON, ON_TERMINAL, bar, examples, output, pages, say, when_interrupted
+
+if TYPE_CHECKING:
+    from .batch import BatchSummary
+    from .classifier import Classifier
+    from .prediction import Prediction
+
+SOME_ERRORS: Final = 3
+"""Exit status when the work is done but some files could not be read."""
+
+TO_MEND: Final = 1
+"""Exit status of a doctor that found something to mend."""
+
+_STDIN: Final = Path("-")
+"""Stands for a photo on standard input; a file of this name is given with its folder's path."""
+_STDIN_NAME: Final = "standard input"
+
+_SERVING: Final = ("fastapi", "uvicorn", "python_multipart")
+"""What the extra 'serve' installs."""
+
+_PANEL: Final = "Photos in, answers out"
+_PERSON: Final = "The person, for cautions beside the treatments"
+
+
+def _skin_types() -> list[str]:
+    return [*map(str, range(1, len(SKIN_TYPES) + 1)), *SKIN_TYPES]
+
+
+def _scar_types() -> list[str]:
+    return list(SCAR_TYPES)
+
+
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="A .safetensors or .onnx checkpoint; by default the bundled one.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+SkinType = Annotated[
+    str | None,
+    typer.Option(
+        metavar="1..6|I..VI", help="Fitzpatrick skin type.", rich_help_panel=_PERSON, autocompletion=_skin_types
+    ),
+]
+Pregnant = Annotated[bool | None, typer.Option("--pregnant/--not-pregnant", rich_help_panel=_PERSON)]
+IsotretinoinMonths = Annotated[
+    float | None, typer.Option(help="Months since the last dose of isotretinoin; 0: now.", rich_help_panel=_PERSON)
+]
+ActiveAcne = Annotated[bool | None, typer.Option("--active-acne/--no-active-acne", rich_help_panel=_PERSON)]
+KeloidHistory = Annotated[bool | None, typer.Option("--keloid-history/--no-keloid-history", rich_help_panel=_PERSON)]
+
+commands = typer.Typer()
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=examples(
+        "scarlens predict cheek.jpg --skin-type IV --not-pregnant",
+        "scarlens predict left.jpg right.jpg --overlay overlays --json",
+        "scarlens predict - --json < cheek.jpg",
+    ),
+)
+def predict(
+    photos: Annotated[list[Path], typer.Argument(help="Image files; - is one on standard input.")],
+    as_json: AsJson = False,
+    overlay: Annotated[Path | None, typer.Option(help="Folder for pictures of where each type is seen.")] = None,
+    checkpoint: Checkpoint = None,
+    mm_per_pixel: Annotated[
+        float | None, typer.Option(min=1e-9, help="Millimetres of skin to a pixel of the photos; tells widths.")
+    ] = None,
+    skin_type: SkinType = None,
+    pregnant: Pregnant = None,
+    isotretinoin_months: IsotretinoinMonths = None,
+    active_acne: ActiveAcne = None,
+    keloid_history: KeloidHistory = None,
+) -> None:
+    """Classify photos: the plausible types, where they are seen, and what the documents say about treating them."""
+    from .regions import overlay_files
+
+    context = told(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
+    answer = partial(_classifier(checkpoint).predict, context=context, mm_per_pixel=mm_per_pixel)
+    failed = False
+    named = [Path("stdin") if photo == _STDIN else photo for photo in photos]
+    pictures = overlay_files(overlay, named) if overlay else [None] * len(photos)
+    for photo, picture in zip(photos, pictures, strict=True):
+        try:
+            _predict_one(answer, photo, as_json=as_json, picture=picture)
+        except (ScarlensError, OSError) as error:
+            failed = True
+            say(f"scarlens: {error}")
+            if as_json:
+                print(json.dumps({"path": str(photo), "error": str(error)}))
+    if failed:
+        raise typer.Exit(SOME_ERRORS)
+
+
+def _predict_one(
+    answer: Callable[[Path | bytes], Prediction], photo: Path, *, as_json: bool, picture: Path | None
+) -> None:
+    from ..datasets.reader import ImageReadError, read_image
+    from .regions import write_overlay
+
+    source = _standard_input() if photo == _STDIN else photo
+    try:
+        prediction = answer(source)
+    except ImageReadError as error:
+        raise ImageReadError(_name(photo), error.expected, error.found) from error
+    if picture is not None:  # before the answer: a photo whose picture cannot be written has an error and no answer
+        write_overlay(picture, read_image(source), prediction.regions)
+    if as_json:
+        print(json.dumps({"path": str(photo), **prediction.to_dict()}))
+    else:
+        output.print(f"{printable(_name(photo))}\n{prediction.to_text()}\n", markup=False)
+    if picture is not None:
+        say(f"overlay: {picture}")
+
+
+def _name(photo: Path) -> str:
+    return _STDIN_NAME if photo == _STDIN else str(photo)
+
+
+def _standard_input() -> bytes:
+    """Return what stands on standard input, and of too much a little more than the reader takes."""
+    from ..datasets.reader import MAX_BYTES, ImageReadError
+
+    expected = "the bytes of one photo, as in: scarlens predict - < cheek.jpg"
+    if sys.stdin is None or sys.stdin.isatty():
+        raise ImageReadError(_STDIN_NAME, expected, "a terminal" if sys.stdin else "it closed")
+    data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if not data:
+        raise ImageReadError(_STDIN_NAME, expected, "nothing")
+    return data
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=examples(
+        "scarlens batch photos -o answers.csv",
+        "scarlens batch photos -o answers.parquet --resume",
+        "scarlens batch s3://bucket/photos -o s3://bucket/answers --engine ray",
+    ),
+)
+def batch(
+    folder: Annotated[str, typer.Argument(help="Folder of photos, at any depth; with --engine ray also a URL.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="The table: .csv, .jsonl or .parquet; with --engine ray a new folder, or a URL."
+        ),
+    ],
+    checkpoint: Checkpoint = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run of this table.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that read photos; by default one for each core.")
+    ] = None,
+    engine: Annotated[
+        Literal["plain", "ray"],
+        typer.Option(help="plain: this machine. ray: a cluster, from and to folders or URLs; needs the extra 'ray'."),
+    ] = "plain",
+) -> None:
+    """Classify every file of a folder into a table with one row per file."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
+    try:
+        if engine == "ray":
+            summary = _batch_on_cluster(folder, out, checkpoint, resume=resume, workers=workers)
+        else:
+            summary = _batch_here(folder, out, checkpoint, resume=resume, workers=workers)
+    except (ValueError, NotADirectoryError, IsADirectoryError) as error:
+        raise ScarlensError(str(error)) from error
+    counts = f"{summary.ok} answered, {summary.abstained} abstained, {summary.errors} errors"
+    say(f"{summary.total} files: {counts}. {summary.output}")
+    say(NOTICE)
+    if summary.errors:
+        raise typer.Exit(SOME_ERRORS)
+
+
+def _batch_here(folder: str, out: str, checkpoint: Path | None, *, resume: bool, workers: int | None) -> BatchSummary:
+    from .batch import predict_folder
+
+    if "://" in f"{folder} {out}":
+        raise ScarlensError("expected folders of this machine, found a URL; give --engine ray")
+    classifier = _classifier(checkpoint)
+    with when_interrupted(GO_ON), bar("photos") as move:
+        progress = move if ON_TERMINAL else None  # to count the files takes long in an archive
+        return predict_folder(folder, out, classifier=classifier, workers=workers, resume=resume, progress=progress)
+
+
+def _batch_on_cluster(
+    folder: str, out: str, checkpoint: Path | None, *, resume: bool, workers: int | None
+) -> BatchSummary:
+    from .cluster import predict_archive
+
+    if resume:
+        raise ScarlensError("--resume goes on with runs of one machine; with --engine ray begin anew in another folder")
+    with when_interrupted("begin anew in another folder"):
+        return predict_archive(folder, out, checkpoint=checkpoint, workers=workers)
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=examples(
+        "scarlens serve",
+        "scarlens serve --port 8400 --checkpoint runs/mine/model.onnx",
+    ),
+)
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")] = 8321,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Open a page on this machine to drop photos on, and an HTTP API beside it; needs the extra 'serve'."""
+    if missing := [name for name in _SERVING if find_spec(name) is None]:
+        raise ScarlensError(f"serve: expected {', '.join(missing)}, found none; pip install 'scarlens[serve]'")
+    from .web.server import serve as serve_page
+
+    serve_page(
+        _classifier(checkpoint), port=port, started=lambda address: say(f"page: {address} until Ctrl-C. {NOTICE}")
+    )
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=examples(
+        "scarlens treatments",
+        "scarlens treatments boxcar --skin-type V --keloid-history",
+        "scarlens treatments ice_pick --json",
+    ),
+)
+def treatments(
+    scar_type: Annotated[
+        str | None,
+        typer.Argument(metavar="[TYPE]", help="ice pick, boxcar or rolling.", autocompletion=_scar_types),
+    ] = None,
+    as_json: AsJson = False,
+    skin_type: SkinType = None,
+    pregnant: Pregnant = None,
+    isotretinoin_months: IsotretinoinMonths = None,
+    active_acne: ActiveAcne = None,
+    keloid_history: KeloidHistory = None,
+) -> None:
+    """Print what the five documents say about treating each type, every claim with its document."""
+    from .treatment_tables import print_tables
+    from .treatments import everything, plan
+
+    context = told(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
+    if as_json:
+        content = plan(scar_type, (), context).to_dict() if scar_type else everything(context)
+        print(json.dumps(content, indent=2))
+    else:
+        print_tables(pages, scar_type, context)
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=examples(
+        "scarlens doctor",
+        "scarlens doctor --checkpoint runs/mine/model.onnx",
+        "scarlens doctor --json",
+    ),
+)
+def doctor(checkpoint: Checkpoint = None, as_json: AsJson = False) -> None:
+    """Check this installation: packages, devices, the checkpoint and its speed. Status 1 where something is to mend."""
+    from .doctor import examine
+
+    diagnosis = examine(checkpoint)
+    if as_json:
+        print(json.dumps(diagnosis.to_dict(), indent=2))
+    else:
+        output.print("\n".join(diagnosis.lines()), markup=False)
+    if not diagnosis.ok:
+        raise typer.Exit(TO_MEND)
+
+
+def _classifier(checkpoint: Path | None) -> Classifier:
+    from .classifier import load
+
+    return load(checkpoint) if checkpoint else load()
