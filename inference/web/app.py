@@ -1,0 +1,155 @@
+"""The HTTP API and the page beside it: `POST /predict` and `POST /treatments`, described by `/openapi.json`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from fastapi import FastAPI, Form, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
+
+from ...datasets.errors import ScarlensError
+from ...datasets.labels import DISPLAY_NAMES, SCAR_TYPES
+from ...datasets.preprocess import FramedPhoto
+from ...datasets.reader import MAX_BYTES
+from ..batch import photo_row
+from ..catalogue import FACT_TOPICS, FIGURES, KINDS, NATURES, SUBJECTS
+from ..classifier import Classifier
+from ..engine import usable_cores
+from ..measurement import WITHHELD
+from ..prediction import NOTICE, REASONS
+from ..reading import FileToRead, ReadingProcesses, ReadPhoto
+from ..regions import COLOURS
+from ..table import Row
+from ..treatments import plan
+from .guard import Guard
+from .schema import About, Answer, PhotoForm, Plan, PlanRequest, Problem
+
+PICTURE_SIDE: Final = 1024
+"""Longest side in pixels of the picture that an answer carries for the page."""
+
+MAX_BODY: Final = MAX_BYTES + 100_000
+"""Largest request in bytes: one photo, and the fields beside it."""
+
+_PAGE: Final = Path(__file__).with_name("page")
+_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"description": "The request cannot be understood.", "model": Problem},
+    403: {"description": "A page of another site made the request.", "model": Problem},
+    413: {"description": "The request is too large.", "model": Problem},
+    422: {"description": "The photo cannot be read, or a field is wrong.", "model": Problem},
+}
+
+# Uploads stay in memory: Starlette would spool those above a megabyte into a file.
+MultiPartParser.spool_max_size = MAX_BODY
+
+
+def create_app(classifier: Classifier) -> FastAPI:
+    """Return the application that answers with a classifier; photos are read in processes that end with it."""
+    size = classifier.card.size
+    processes = ReadingProcesses(None, size, workers=usable_cores(), preview=PICTURE_SIDE)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        processes.close()
+
+    app = FastAPI(
+        title="scarlens",
+        version=version("scarlens"),
+        description=f"Tells ice pick, boxcar and rolling acne scars apart. {NOTICE} Nothing leaves this machine.",
+        lifespan=lifespan,
+        docs_url=None,  # both load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.add_middleware(Guard, max_body=MAX_BODY)
+    app.add_exception_handler(RequestValidationError, _wrong_field)
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(ScarlensError, _own_problem)
+
+    @app.post("/predict", response_model=Answer, responses=_PROBLEMS)
+    def predict(form: Annotated[PhotoForm, Form(media_type="multipart/form-data")]) -> Any:
+        """Classify one photo, and say what the documents say about the types that it may show.
+
+        Field `photo`: an image file. It stays in memory, and is forgotten with the reply.
+        """
+        file = FileToRead((form.photo.filename or "").encode("utf-8", "surrogateescape"), form.photo.file.read())
+        return _answered(classifier, processes.read(file), form)
+
+    @app.post("/treatments", response_model=Plan, responses=_PROBLEMS)
+    def treatments(request: PlanRequest) -> Any:
+        """Return what the documents say about the types of an answer, with the cautions for a person."""
+        return plan(request.label, request.plausible, request.context()).to_dict()
+
+    @app.get("/about", response_model=About)
+    def about() -> Any:
+        """Return what a page needs to know about this server."""
+        return _about(classifier)
+
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(_PAGE / "index.html")
+
+    app.mount("/page", StaticFiles(directory=_PAGE))
+    return app
+
+
+def _answered(classifier: Classifier, photo: ReadPhoto, form: PhotoForm) -> dict[str, Any] | JSONResponse:
+    """Return the answer for a photo that was read, or why it could not be."""
+    if photo.framed is None:
+        row = photo_row(photo, None, classifier.model_id)
+        return _problem(422, f"{row['path'] or 'the photo'}: {row['reason']}", row)
+    framed = FramedPhoto(photo.framed, photo.height or 0, photo.width or 0)
+    answer = classifier.predict_framed([framed], context=form.context(), mm_per_pixel=form.mm_per_pixel)[0]
+    picture = f"data:image/jpeg;base64,{base64.b64encode(photo.preview or b'').decode()}" if form.picture else None
+    return answer.to_dict() | {"row": photo_row(photo, answer, classifier.model_id), "picture": picture}
+
+
+def _about(classifier: Classifier) -> dict[str, Any]:
+    colours = ("#{:02x}{:02x}{:02x}".format(*COLOURS[name]) for name in SCAR_TYPES)
+    return {
+        "version": version("scarlens"),
+        "model_id": classifier.model_id,
+        "notice": NOTICE,
+        "max_bytes": MAX_BYTES,
+        "types": [
+            {"name": name, "title": DISPLAY_NAMES[name], "colour": colour}
+            for name, colour in zip(SCAR_TYPES, colours, strict=True)
+        ],
+        "reasons": REASONS,
+        "kinds": KINDS,
+        "topics": FACT_TOPICS,
+        "subjects": SUBJECTS,
+        "natures": NATURES,
+        "quantities": {name: before for name, (before, _) in FIGURES.items()},
+        "withheld": WITHHELD,
+    }
+
+
+def _wrong_field(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
+    return _problem(422, f"{where}: {first['msg']}; /openapi.json describes every field")
+
+
+def _http_problem(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    reply = _problem(error.status_code, error.detail)
+    reply.headers.update(error.headers or {})  # such as the methods that are allowed
+    return reply
+
+
+def _own_problem(_: Request, error: Exception) -> JSONResponse:
+    return _problem(500, str(error))
+
+
+def _problem(status: int, error: str, row: Row | None = None) -> JSONResponse:
+    return JSONResponse({"error": error, "row": row}, status)

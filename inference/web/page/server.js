@@ -1,0 +1,30 @@
+// Talking to the server on this computer.
+
+const GONE = "the server does not answer; is `scarlens serve` still running? Drop the photo again when it is";
+
+/** Ask for the answer to one photo; returns { answer } or { problem, row }. */
+export async function predict(file, name, fields) {
+  const form = new FormData();
+  form.append("photo", file, name);
+  form.append("picture", "true");
+  for (const [field, value] of Object.entries(fields)) if (value !== null) form.append(field, value);
+  try {
+    const reply = await fetch("predict", { method: "POST", body: form });
+    const content = await reply.json();
+    return reply.ok ? { answer: content } : { problem: content.error, row: content.row };
+  } catch {
+    return { problem: GONE, row: null };
+  }
+}
+
+/** Ask what the documents say about the types of an answer, with the cautions for what was told. */
+export async function treatments(answer, person) {
+  const body = JSON.stringify({ label: answer.label, plausible: answer.plausible, ...person });
+  const reply = await fetch("treatments", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  if (!reply.ok) throw new Error((await reply.json()).error);
+  return reply.json();
+}
+
+export async function about() {
+  return (await fetch("about")).json();
+}

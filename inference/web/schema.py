@@ -1,0 +1,253 @@
+"""What the HTTP API takes and gives, as its OpenAPI document describes it: the JSON forms of the result types."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import UploadFile
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from ..safety import Context
+
+ScarType = Literal["ice_pick", "boxcar", "rolling"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _whole(value: object) -> object:
+    """Return 2 for 2.0, which JSON does not tell apart."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+SkinType = Annotated[int, Field(ge=1, le=6), BeforeValidator(_whole)]
+
+
+class Person(BaseModel):
+    """What is told about the person; what is left out is not told, which is not the same as no."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    skin_type: Annotated[SkinType | None, Field(description="Fitzpatrick skin type.")] = None
+    pregnant: bool | None = None
+    isotretinoin_months: Annotated[
+        float | None,
+        Field(ge=0, allow_inf_nan=False, description="Months since the last dose of oral isotretinoin; 0: taken now."),
+    ] = None
+    active_acne: Annotated[bool | None, Field(description="Acne, not only scars of it.")] = None
+    keloid_history: Annotated[bool | None, Field(description="A scar ever grew beyond its wound.")] = None
+
+    def context(self) -> Context | None:
+        """Return what was told, or None when nothing was."""
+        context = Context(**{name: getattr(self, name) for name in Person.model_fields})
+        return None if context == Context() else context
+
+
+class PhotoForm(Person):
+    """A photo, and what is told about it and about the person."""
+
+    photo: Annotated[UploadFile, Field(description="An image file.")]
+    mm_per_pixel: Annotated[
+        float | None, Field(gt=0, allow_inf_nan=False, description="Skin that a pixel of the upright photo shows.")
+    ] = None
+    picture: Annotated[bool, Field(description="Whether the answer carries a small picture of the photo.")] = False
+
+
+class PlanRequest(Person):
+    """The types of an answer, and the person."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)  # in JSON a 0 is no "no"
+
+    label: Annotated[ScarType | None, Field(description="The answer's label, if it has one.")] = None
+    plausible: Annotated[list[ScarType], Field(min_length=1, max_length=3, description="The answer's plausible types.")]
+
+
+class Figure(BaseModel):
+    """A quantity as a document gives it; `text` is what a user reads."""
+
+    low: float | None
+    high: float | None
+    exclusive: bool
+    text: str
+
+
+class Claim(BaseModel):
+    """One statement of one document, in our words."""
+
+    topic: str
+    about: list[str]
+    says: str
+    figures: dict[str, Figure]
+    disputed: Annotated[list[str], Field(description="Ids of the disagreements that it takes part in.")]
+    document: Annotated[str, Field(description="File name of the document.")]
+
+
+class Source(BaseModel):
+    """Where a caution comes from, and the page it was read in."""
+
+    citation: str
+    verified: str
+
+
+class Caution(BaseModel):
+    """A caution of the clinical literature for what was told about the person."""
+
+    level: Literal["avoid", "caution", "note"]
+    reason: str
+    says: str
+    sources: list[Source]
+    number: int
+
+
+class Treatment(BaseModel):
+    """A treatment with what the documents say, and the cautions for it."""
+
+    id: str
+    name: str
+    kind: str
+    scar_types: list[ScarType]
+    claims: list[Claim]
+    cautions: list[Caution]
+
+
+class Side(BaseModel):
+    """One side of a disagreement."""
+
+    says: str
+    documents: list[str]
+
+
+class Disagreement(BaseModel):
+    """Statements that do not go together."""
+
+    id: str
+    subject: str
+    nature: str
+    about: list[str]
+    within_document: bool
+    sides: list[Side]
+
+
+class TypePlan(BaseModel):
+    """What the documents say about one scar type, or about acne scars in general."""
+
+    scar_type: ScarType | None
+    title: str
+    facts: list[Claim]
+    treatments: list[Treatment]
+    disagreements: list[Disagreement]
+
+
+class Document(BaseModel):
+    """One of the five documents."""
+
+    number: str
+    file: str
+    title: str
+    kind: str
+
+
+class Told(BaseModel):
+    """What was told about the person, as it was understood."""
+
+    skin_type: int | None
+    pregnant: bool | None
+    isotretinoin_months: float | None
+    active_acne: bool | None
+    keloid_history: bool | None
+
+
+class Plan(BaseModel):
+    """What the documents say about the types of an answer: information, not advice."""
+
+    label: ScarType | None
+    undecided: bool
+    types: list[TypePlan]
+    general: TypePlan
+    context: Told | None
+    not_told: list[str]
+    cautions: list[Caution]
+    documents: list[Document]
+    notice: str
+
+
+class Measurement(BaseModel):
+    """Width and depth of the scars, where the scale was told: learned from renderings only."""
+
+    scar_type: ScarType
+    width_mm: float | None
+    depth: Literal["shallow", "deep"] | None
+    depth_probability: Probability | None
+    withheld: list[str]
+    caveat: str
+
+
+class Row(BaseModel):
+    """The photo's row as `scarlens batch` writes it."""
+
+    path: str
+    status: Literal["ok", "abstained", "error"]
+    label: ScarType | None
+    p_ice_pick: Probability | None
+    p_boxcar: Probability | None
+    p_rolling: Probability | None
+    in_scope: Probability | None
+    plausible: list[ScarType] | None
+    reason: str | None
+    sha256: str | None
+    width: int | None
+    height: int | None
+    model_id: str
+
+
+class Answer(BaseModel):
+    """What scarlens says about one photo: information, not a diagnosis."""
+
+    label: Annotated[ScarType | None, Field(description="None when it abstains; `reason` then says why.")]
+    probabilities: Annotated[dict[ScarType, Probability], Field(description="Calibrated; they sum to 1.")]
+    in_scope: Annotated[Probability, Field(description="That the photo shows one of the three types at all.")]
+    plausible: Annotated[list[ScarType], Field(description="Meant to hold the true type in 90 % of cases.")]
+    reason: Literal["out_of_scope", "ambiguous", "low_quality"] | None
+    regions: Annotated[
+        list[list[list[Probability]]], Field(description="[3, h, w]: where each type is seen in the upright photo.")
+    ]
+    treatment: Annotated[Plan | None, Field(description="None for a photo that is refused.")]
+    model_id: str
+    width: Annotated[int, Field(description="Of the upright photo in pixels.")]
+    height: int
+    measurement: Measurement | None
+    notice: str
+    row: Row
+    picture: Annotated[
+        str | None, Field(description="The upright photo as a data URL, small, without metadata; where asked for.")
+    ] = None
+
+
+class Problem(BaseModel):
+    """Why there is no answer, in one line: what was expected, what came, how to mend it."""
+
+    error: str
+    row: Annotated[Row | None, Field(description="Of a photo that cannot be read.")] = None
+
+
+class TypeName(BaseModel):
+    """A scar type, what a user reads, and the colour it is painted in."""
+
+    name: ScarType
+    title: str
+    colour: Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
+
+
+class About(BaseModel):
+    """What a page needs to know about this server."""
+
+    version: str
+    model_id: str
+    notice: str
+    max_bytes: Annotated[int, Field(description="Largest file that is read.")]
+    types: list[TypeName]
+    reasons: Annotated[dict[str, str], Field(description="Every reason for abstaining, as a sentence.")]
+    kinds: Annotated[dict[str, str], Field(description="The kinds of treatments with their headings, in order.")]
+    topics: Annotated[dict[str, str], Field(description="The topics of facts with their headings, in order.")]
+    subjects: Annotated[dict[str, str], Field(description="What claims may be about, as a user reads it.")]
+    natures: Annotated[dict[str, str], Field(description="How statements can disagree, the gravest first.")]
+    quantities: Annotated[dict[str, str], Field(description="What stands before a figure of each quantity.")]
+    withheld: Annotated[dict[str, str], Field(description="Why a measurement is missing, as sentences.")]

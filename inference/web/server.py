@@ -1,0 +1,60 @@
+"""The server of the local page: on this machine only, until it is stopped."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import uvicorn
+
+from ...datasets.errors import ScarlensError
+from ..classifier import Classifier
+from .app import create_app
+
+ADDRESS: Final = "127.0.0.1"
+"""The only address that is listened on: photos of faces never leave the machine."""
+
+_MOST_CONNECTIONS: Final = 64  # above it the reply is 503; a browser opens six
+
+
+class PortError(ScarlensError):
+    """The port cannot be listened on; the message says why."""
+
+
+def serve(classifier: Classifier, *, port: int, started: Callable[[str], None]) -> None:
+    """Serve the page and the API until the process is told to stop (Ctrl-C, SIGTERM).
+
+    Args:
+        classifier: what answers.
+        port: on 127.0.0.1; 0 takes a free one.
+        started: called with the page's address when it can be opened.
+
+    Raises:
+        PortError: the port is taken, or not allowed.
+    """
+    with _listening(port) as listener:
+        config = uvicorn.Config(
+            create_app(classifier),
+            log_level="warning",
+            access_log=False,  # names of photos are nobody's business
+            server_header=False,
+            limit_concurrency=_MOST_CONNECTIONS,
+        )
+        started(f"http://{ADDRESS}:{listener.getsockname()[1]}/")
+        with suppress(KeyboardInterrupt):  # it stops in good order, and raises the signal again
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((ADDRESS, port))
+        listener.listen()
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PortError(f"port {port}: expected one that is free, found: {reason}; give another with --port") from error
+    return listener

@@ -1,0 +1,82 @@
+"""`scarlens serve` as a program: where it listens, how it ends, what it says when it cannot."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra 'serve'")
+
+EXAMPLE = Path(__file__).parents[1] / "datasets" / "rendering" / "examples" / "rolling.jpg"
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    command = [sys.executable, "-m", "scarlens", "serve", "--port", "0", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            line = server.stderr.readline()
+            found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+            assert found and "not a diagnosis" in line, line + server.stderr.read()
+            yield server, int(found[1])
+        finally:
+            server.kill()
+
+
+def ask(port: int, content: bytes) -> dict:
+    boundary = uuid4().hex
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="photo"; filename="cheek.jpg"\r\n\r\n'
+    body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", body, headers)
+    with urllib.request.urlopen(request) as reply:
+        return json.load(reply)
+
+
+def test_serves_answers_until_it_is_stopped() -> None:
+    with serving() as (server, port):
+        answer = ask(port, EXAMPLE.read_bytes())
+        assert answer["label"] == "rolling" and answer["row"]["path"] == "cheek.jpg"
+        server.send_signal(signal.SIGINT)
+        out, rest = server.communicate()
+        assert server.returncode == 0
+        assert (out, rest) == ("", "")  # no name of a photo, no traceback
+
+
+def test_listens_to_this_machine_only() -> None:
+    with serving() as (_, port):
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+        for address in ("127.0.0.2", socket.gethostbyname(socket.gethostname())):
+            if address != "127.0.0.1":
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection((address, port))
+
+
+def test_port_that_is_taken_is_told_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        command = [sys.executable, "-m", "scarlens", "serve", "--port", str(port)]
+        result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert f"port {port}" in result.stderr and "--port" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("missing", ["fastapi", "uvicorn", "python_multipart"])
+def test_missing_extra_is_told_in_one_line(missing: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from scarlens.cli import main; main('serve')"
+    result = subprocess.run([sys.executable, "-c", program, "--port", "0"], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "pip install 'scarlens[serve]'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

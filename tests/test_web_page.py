@@ -1,0 +1,456 @@
+"""The page of `scarlens serve` in headless Chromium: real clicks, real keys, real downloads."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import scarlens
+from scarlens.inference.prediction import NOTICE, REASONS
+
+pytest.importorskip("fastapi", reason="needs the extra 'serve'")
+pytest.importorskip("selenium", reason="needs the extra 'dev'")
+
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+EXAMPLES = Path(__file__).parents[1] / "datasets" / "rendering" / "examples"
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver")
+
+QUIET = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
+ALONE = ("--disable-background-networking", "--disable-component-update")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    command = [sys.executable, "-m", "scarlens", "serve", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr
+        found = re.search(r"http://127\.0\.0\.1:\d+/", server.stderr.readline())
+        assert found, server.stderr.read()
+        yield found[0]
+        server.send_signal(signal.SIGINT)
+        server.communicate()
+    assert server.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for argument in (*QUIET, *ALONE, f"--user-data-dir={tmp_path_factory.mktemp('profile')}", "--window-size=1280,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """The page, newly opened, as somebody sees and uses it."""
+
+    def __init__(self, browser: webdriver.Chrome, address: str, downloads: Path) -> None:
+        self.browser, self.address, self.downloads = browser, address, downloads
+        behaviour = {"behavior": "allow", "downloadPath": str(downloads)}
+        browser.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+        browser.get(address)
+        self.wait(lambda: self.text("#notice"))
+
+    def wait(self, condition: Any) -> Any:
+        changing = (StaleElementReferenceException,)
+        return WebDriverWait(self.browser, 60, ignored_exceptions=changing).until(lambda _: condition())
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str) -> WebElement:
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str) -> str:
+        return self.one(selector).text
+
+    def js(self, script: str, *arguments: Any) -> Any:
+        return self.browser.execute_script(script, *arguments)
+
+    def choose(self, *files: Path) -> None:
+        self.one("#choose").send_keys("\n".join(map(str, files)))
+        self.wait(lambda: "answered" in self.text("#status") and " of " not in self.text("#status"))
+        self.settled()
+
+    def settled(self) -> None:
+        self.wait(lambda: not self.all("[aria-busy=true]"))
+
+    def click(self, selector: str) -> None:
+        self.one(selector).click()
+
+    def key(self, key: str) -> None:
+        ActionChains(self.browser).send_keys(key).perform()
+
+    def focused(self) -> WebElement:
+        return self.browser.switch_to.active_element
+
+    def button(self, text: str) -> WebElement:
+        return next(found for found in self.all("button") if found.text == text)
+
+    def downloaded(self, name: str) -> str:
+        self.wait(lambda: (self.downloads / name).is_file())
+        return (self.downloads / name).read_text()
+
+    def column(self, number: int) -> list[str]:
+        return [row.find_elements(By.CSS_SELECTOR, "th, td")[number].text for row in self.all("#table tbody tr")]
+
+
+@pytest.fixture
+def page(browser: webdriver.Chrome, address: str, tmp_path: Path) -> Page:
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    return Page(browser, address, downloads)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with one photo of each type, one that is refused, one that cannot be read, one with a hostile name."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("ice_pick", "boxcar", "rolling"):
+        shutil.copy(EXAMPLES / f"{name}.jpg", folder)
+    Image.fromarray(np.zeros((300, 200, 3), np.uint8)).save(folder / "=dark.png")
+    (folder / "cut.jpg").write_bytes((EXAMPLES / "boxcar.jpg").read_bytes()[:4000])
+    (folder / "<img src=x onerror=document.title='owned'>.jpg").write_bytes((EXAMPLES / "rolling.jpg").read_bytes())
+    return folder
+
+
+# --- one photo -------------------------------------------------------------------------------------------------------
+
+
+def test_one_photo_is_answered(page: Page) -> None:
+    page.choose(EXAMPLES / "boxcar.jpg")
+    expected = scarlens.predict(EXAMPLES / "boxcar.jpg")
+    assert page.text("#answer h2") == "Most probable: boxcar scars"
+    bars = [found.text.split("\n") for found in page.all(".bars li")]
+    assert bars[0] == ["boxcar", "plausible", f"{100 * expected.probabilities['boxcar']:.1f} %"]
+    assert [lines[0] for lines in bars] == ["boxcar", "ice pick", "rolling"]
+    widths = [found.size["width"] / page.one(".bars .bar").size["width"] for found in page.all(".bars .filled")]
+    assert widths == pytest.approx(sorted(expected.probabilities.values(), reverse=True), abs=0.02)
+    assert NOTICE in page.text("#answer") and NOTICE in page.text("#notice")
+    assert page.js("return document.querySelector('.layers img').naturalWidth") == 384
+    assert not page.all("#all:not([hidden])")
+
+
+def test_every_claim_names_its_document_and_disagreements_are_marked(page: Page) -> None:
+    page.choose(EXAMPLES / "ice_pick.jpg")
+    plan = scarlens.predict(EXAMPLES / "ice_pick.jpg").treatment
+    assert plan
+    page.js("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    claims = [found.text for found in page.all(".claims li")]
+    expected = [claim for part in (*plan.types, plan.general) for claim in part.claims]
+    assert len(claims) == len(expected)
+    for claim in expected:
+        assert any(claim.says in text and claim.document in text for text in claims), claim
+    assert [found.text for found in page.all(".outcomes tbody td:last-child")] == ["003_a987b77342a1f779.txt"] + [
+        f"{number}.txt" for number in ("004_5b5eb9a8ed46a338", *["003_a987b77342a1f779"] * 6)
+    ]
+    disputed = sum(
+        any(found.id in claim.disputed for found in part.disagreements)
+        for part in (*plan.types, plan.general)
+        for claim in part.claims
+    )
+    assert len(page.all(".claims .disputed")) == disputed > 10
+    assert "TCA CROSS" in page.text("#answer") and "30-60 %" in page.text(".outcomes")
+    page.all(".claims .disputed")[0].click()
+    target = page.js("return document.querySelector(location.hash)?.textContent")
+    assert target and ".txt" in target
+
+
+def test_strength_and_choice_of_the_regions(page: Page) -> None:
+    page.choose(EXAMPLES / "ice_pick.jpg")
+    opacity = "return Number(getComputedStyle(document.querySelector('.layers canvas')).opacity)"
+    before = page.js(opacity)
+    for _ in range(20):
+        page.one(".strength").send_keys(Keys.ARROW_LEFT)
+    assert page.js(opacity) == pytest.approx(before - 0.2)
+    painted = "return document.querySelector('.layers canvas').toDataURL()"
+    pictures = [page.js(painted)]
+    for choice in page.all(".choices label")[1:]:
+        choice.click()
+        pictures.append(page.js(painted))
+    assert len(set(pictures)) == 4
+    places = [page.js("return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector)
+              for selector in (".layers img", ".layers canvas")]  # fmt: skip
+    assert places[0] == places[1]
+
+
+def test_refused_photo_says_why_and_shows_no_treatment(page: Page, photos: Path) -> None:
+    page.choose(photos / "=dark.png")
+    assert page.text("#answer h2") == f"Can't tell: {REASONS['low_quality']}"
+    assert "No treatment is shown" in page.text("#answer")
+    assert not page.all(".type") and not page.all(".outcomes")
+
+
+def test_unreadable_photo_says_why(page: Page, photos: Path) -> None:
+    page.choose(photos / "cut.jpg")
+    assert page.text("#answer h2") == "This file cannot be read"
+    assert "expected a JPEG up to its end marker" in page.text("#answer")
+
+
+def test_name_of_a_photo_is_text(page: Page, photos: Path) -> None:
+    hostile = next(photos.glob("<img*"))
+    page.choose(hostile, photos / "boxcar.jpg")
+    assert hostile.name in page.text("#answer .name") and hostile.name in page.text("#table")
+    assert "owned" not in page.browser.title
+    assert not page.all("img[src='x']")
+
+
+def test_photo_can_be_dropped(page: Page) -> None:
+    content = base64.b64encode((EXAMPLES / "rolling.jpg").read_bytes()).decode()
+    page.js(
+        """const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([bytes], "dropped.jpg", { type: "image/jpeg" }));
+        const drop = { bubbles: true, cancelable: true, dataTransfer: transfer };
+        document.body.dispatchEvent(new DragEvent("drop", drop));""",
+        content,
+    )
+    page.wait(lambda: page.all(".bars"))
+    assert page.text("#answer .name") == "dropped.jpg"
+    assert page.text("#answer h2") == "Most probable: rolling scars"
+
+
+# --- the person ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_ticked_adds_cautions(page: Page) -> None:
+    page.choose(EXAMPLES / "ice_pick.jpg")
+    assert not page.all(".badge.avoid") and "No cautions for one person" in page.text("#answer")
+    page.click("#person summary")
+    page.click("input[name=keloid_history][value=true]")
+    page.wait(lambda: page.all(".badge.avoid"))
+    Select(page.one("select[name=skin_type]")).select_by_visible_text("V")
+    page.wait(lambda: "skin type" in page.text(".cautions"))
+    Select(page.one("select[name=isotretinoin]")).select_by_visible_text("stopped less than 12 months ago")
+    page.one("input[name=months]").send_keys("3", Keys.TAB)
+    page.wait(lambda: "isotretinoin" in page.text(".cautions ol"))
+    assert page.text("#told") == "told: skin type V, isotretinoin 3 months ago, keloid history"
+    assert "Not told, so no cautions for it: pregnancy, active acne." in page.text(".cautions")
+    told = scarlens.Context(skin_type=5, isotretinoin_months=3, keloid_history=True)
+    plan = scarlens.predict(EXAMPLES / "ice_pick.jpg", context=told).treatment
+    assert plan
+    shown = page.text("#answer")
+    for treatment in plan.types[0].treatments:
+        for caution in plan.cautions(treatment):
+            assert f"{caution.reason} ({caution.number})" in shown
+    page.click("input[name=keloid_history][value='']")
+    page.wait(lambda: "keloid history" not in page.text(".cautions ol"))
+
+
+def test_scale_measures_again(page: Page) -> None:
+    page.choose(EXAMPLES / "boxcar.jpg")
+    assert "Size of the" not in page.text("#answer")
+    page.click("#person summary")
+    page.one("input[name=mm_per_pixel]").send_keys("0.1", Keys.TAB)
+    page.wait(lambda: "width: about 2.2 mm" in page.text("#answer"))
+    assert "never checked on real photographs" in page.text("#answer")
+
+
+# --- many photos -----------------------------------------------------------------------------------------------------
+
+
+def test_many_photos_are_a_table_that_sorts_and_filters(page: Page, photos: Path) -> None:
+    page.choose(*sorted(photos.iterdir()))
+    assert page.text("#status") == "All 6 photos answered"
+    assert len(page.all("#table tbody tr")) == 6
+    page.button("Boxcar").click()
+    assert page.one("th[aria-sort]").get_attribute("aria-sort") == "descending"
+    shares = [int(text.split()[0].strip("<>")) for text in page.column(3) if text]
+    assert shares == sorted(shares, reverse=True) and len(shares) == 5
+    assert page.column(0)[0] == "boxcar.jpg"
+    page.click("th[aria-sort] button")
+    assert page.column(0)[-1] == "boxcar.jpg"
+    for value, answers in (
+        ("error", {"cannot be read"}),
+        ("abstained", {"low quality"}),
+        ("ok", {"ice pick", "boxcar", "rolling"}),
+    ):
+        Select(page.one("#filter")).select_by_value(value)
+        assert set(page.column(1)) == answers
+    page.one("#search").send_keys("ROLL")
+    assert page.column(0) == ["rolling.jpg"]
+    assert page.text("#shown") == "1 of 6 photos shown"
+
+
+def test_row_opens_the_answer_from_the_keyboard(page: Page, photos: Path) -> None:
+    page.choose(photos / "boxcar.jpg", photos / "ice_pick.jpg", photos / "rolling.jpg")
+    row = next(found for found in page.all("button.photo") if found.text == "rolling.jpg")
+    row.send_keys(Keys.ENTER)
+    page.wait(lambda: page.text("#answer h2") == "Most probable: rolling scars")
+    page.wait(lambda: page.js("return document.activeElement.id") == "answer")
+    assert page.one("tr[aria-current]").text.startswith("rolling.jpg")
+
+
+def test_all_photos_can_be_removed(page: Page, photos: Path) -> None:
+    page.choose(photos / "boxcar.jpg", photos / "ice_pick.jpg")
+    page.click("#clear")
+    assert not page.all("#table tbody tr") and not page.one("#answer").is_displayed()
+
+
+# --- taking along ----------------------------------------------------------------------------------------------------
+
+
+def test_table_holds_what_a_batch_writes(page: Page, photos: Path, tmp_path: Path) -> None:
+    files = sorted(photos.iterdir())
+    page.choose(*files)
+    page.click("#csv")
+    rows = list(csv.DictReader(io.StringIO(page.downloaded("scarlens.csv"))))
+    scarlens.predict_folder(photos, tmp_path / "rows.csv")
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        expected = {row["path"]: row for row in csv.DictReader(file)}
+    assert {row["path"] for row in rows} == set(expected) and "'=dark.png" in expected
+    for row in rows:
+        for name, value in row.items():
+            assert as_number(value) == as_number(expected[row["path"]][name]), (row["path"], name)
+
+
+def as_number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def test_answers_as_json(page: Page, photos: Path) -> None:
+    page.choose(photos / "boxcar.jpg", photos / "cut.jpg")
+    page.click("#json")
+    first, second = json.loads(page.downloaded("scarlens.json"))
+    expected = scarlens.predict(photos / "boxcar.jpg").to_dict()
+    assert first["path"] == "boxcar.jpg" and first["notice"] == NOTICE
+    assert first["treatment"] == expected["treatment"] and "picture" not in first
+    assert "end marker" in second["error"]
+
+
+def test_page_of_an_answer_needs_nothing_else(page: Page) -> None:
+    page.choose(EXAMPLES / "ice_pick.jpg")
+    page.button("Page (HTML)").click()
+    saved = page.downloaded("ice_pick.html")
+    assert "<script" not in saved and "http://127" not in saved and "<canvas" not in saved
+    assert "003_a987b77342a1f779.txt" in saved and NOTICE in saved and "30-60 %" in saved
+    page.browser.get((page.downloads / "ice_pick.html").as_uri())
+    assert page.text("h2") == "Most probable: ice pick scars"
+    assert page.js("return document.querySelector('.layers img').naturalWidth") == 384
+    assert not page.all("button") and not page.all("details:not([open])")
+
+
+def test_printed_page_holds_everything_that_was_folded(page: Page) -> None:
+    page.choose(EXAMPLES / "ice_pick.jpg")
+    folded = len(page.all("#answer details:not([open])"))
+    assert folded > 3
+    page.js("window.dispatchEvent(new Event('beforeprint'))")
+    assert not page.all("#answer details:not([open])")
+    page.js("window.dispatchEvent(new Event('afterprint'))")
+    assert len(page.all("#answer details:not([open])")) == folded
+
+
+# --- for everybody ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_fits_and_can_be_read(page: Page, photos: Path, width: int, scheme: str) -> None:
+    device = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", device)
+    medium = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", medium)
+    try:
+        page.choose(photos / "ice_pick.jpg", photos / "cut.jpg")
+        page.js("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+        page.click("input[name=keloid_history][value=true]")
+        page.wait(lambda: page.all(".badge.avoid"))
+        page.settled()
+        assert page.js("return document.documentElement.scrollWidth") <= width
+        assert page.js(CONTRAST) == []
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+CONTRAST = """
+const luminance = (colour) => {
+  const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const ground = (element) => {
+  for (let part = element; part; part = part.parentElement) {
+    const colour = getComputedStyle(part).backgroundColor;
+    if (/^rgb\\(/.test(colour)) return colour;
+  }
+  return "rgb(255, 255, 255)";
+};
+const texts = [...document.querySelectorAll("body *")].filter((part) => part.checkVisibility() &&
+  [...part.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()));
+return [...new Set(texts.map((part) => {
+  const [a, b] = [luminance(getComputedStyle(part).color), luminance(ground(part))].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05) < 4.5 ? `${part.tagName}.${part.className}: ${part.textContent.slice(0, 30)}` : null;
+}).filter(Boolean))];
+"""
+"""Texts whose contrast with their ground is below 4.5 to 1, which WCAG 2.2 asks for (success criterion 1.4.3)."""
+
+
+def test_every_field_has_a_name_and_the_keyboard_reaches_all(page: Page, photos: Path) -> None:
+    page.key(Keys.TAB)
+    assert page.focused().text == "Skip to the answers"
+    page.key(Keys.TAB)
+    assert page.focused().get_attribute("id") == "choose"
+    page.choose(photos / "ice_pick.jpg", photos / "boxcar.jpg")
+    page.click("#person summary")
+    nameless = page.js(
+        """return [...document.querySelectorAll("input, select, button, [role=region], img, progress")]
+        .filter((part) => !part.labels?.length && !part.textContent.trim() && !part.hasAttribute("aria-label")
+          && !part.hasAttribute("aria-labelledby") && !part.hasAttribute("alt")).map((part) => part.outerHTML)"""
+    )
+    assert nameless == []
+    reached = []
+    for _ in range(60):
+        page.key(Keys.TAB)
+        active = page.focused()
+        reached.append(active.get_attribute("id") or active.get_attribute("class") or active.tag_name)
+    assert {"filter", "search", "csv", "clear", "photo", "strength"} <= set(reached)
+
+
+def test_nothing_is_asked_of_other_machines(page: Page, photos: Path) -> None:
+    page.browser.get_log("performance")
+    page.browser.get(page.address)
+    page.wait(lambda: page.text("#notice"))
+    page.choose(*photos.glob("*.jpg"))
+    entries = [json.loads(entry["message"])["message"] for entry in page.browser.get_log("performance")]
+    asked = {entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent"}
+    assert any(url.endswith("/predict") for url in asked)
+    assert all(url.startswith((page.address, "data:image/", "blob:")) for url in asked), asked
+
+
+def test_console_stays_quiet(page: Page) -> None:
+    page.browser.get_log("browser")
+    page.browser.get(page.address)
+    page.wait(lambda: page.text("#notice"))
+    page.choose(EXAMPLES / "rolling.jpg")
+    assert page.browser.get_log("browser") == []
