@@ -1,26 +1,40 @@
-"""The README and the model card: their code runs, their commands exist, their figures are the measured ones."""
+"""The documents: every command and code block of the README runs, their figures are the measured ones."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from scarlens.cli import app
+from scarlens.datasets.rendering import write_photos
 from scarlens.training.metrics import Estimate
 from scarlens.training.model_card import model_card, shipped_card
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 CARD = (ROOT / "model" / "weights" / "MODEL_CARD.md").read_text()
+DATASHEET = (ROOT / "datasets" / "DATASHEET.md").read_text()
 MEASURED = json.loads((ROOT / "model" / "weights" / "evaluation.json").read_text())
 
 
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of the shell blocks, without comments, long ones joined."""
+    lines = [line for block in blocks(text, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    return [command for line in lines if (command := re.split(r"(?:^|\s)#", line)[0].strip())]
 
 
 def test_python_blocks_run(tmp_path: Path) -> None:
@@ -31,21 +45,135 @@ def test_python_blocks_run(tmp_path: Path) -> None:
         assert result.returncode == 0, result.stderr
 
 
-def commands() -> list[list[str]]:
-    lines = [line.split("#")[0] for text in (README, CARD) for block in blocks(text, "bash") for line in joined(block)]
-    return [line[line.index("scarlens ") :].split()[1:] for line in lines if "scarlens " in line]
+SMALL = " ".join(f"--set {setting}" for setting in ("trunk=squeezenet1_1", "weights=null", "size=64", "workers=0"))
+SHORTENED = {
+    "scarlens crossvalidate": f"{SMALL} --set epochs=1 --set validation_fraction=0 --folds 3",
+    "scarlens train --data": f"{SMALL} --set epochs=1 --set validation_fraction=0",
+    "scarlens train --out": "--set epochs=1 --set size=64 --set workers=0 --set validation_fraction=0",
+    "scarlens render": "--count 8",
+}
+"""What is added, for the test, to commands that take minutes."""
+
+SCARLENS = """
+import sys
+
+if sys.argv[1] == "train":
+    from scarlens.training import embedded
+
+    embedded.COUNT = 24  # photos that are rendered where none are given
+from scarlens.cli import main
+
+main()
+"""
+LEFT_OUT = {
+    'pip install ".[test]" && python -m pytest': "runs this very test",
+    "scarlens batch s3://": "needs Ray and a bucket: tests/test_cluster.py",
+}
+STATUSES = {"scarlens audit": (0, 3)}
+"""Where more than 0 is a success: an audit that found something."""
 
 
-def joined(block: str) -> list[str]:
-    return block.replace("\\\n", " ").splitlines()
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A folder with everything that the README's commands take, and a `pip` that does nothing: this is installed."""
+    write_photos(tmp_path / "rendered", count=24, seed=1, size=96)
+    folders = {"ice_pick": "ice pick", "boxcar": "boxcar", "rolling": "rolling", "out_of_scope": "keloid"}
+    for label, folder in folders.items():
+        shutil.copytree(tmp_path / "rendered" / label, tmp_path / "photos" / folder)
+        if label != "out_of_scope":
+            shutil.copytree(tmp_path / "rendered" / label, tmp_path / "other_people" / folder)
+    shutil.copytree(tmp_path / "photos", tmp_path / "archive")
+    shutil.copy(ROOT / "datasets" / "rendering" / "examples" / "boxcar.jpg", tmp_path / "cheek.jpg")
+    (tmp_path / "datasets").symlink_to(ROOT / "datasets")
+    (tmp_path / "bin").mkdir()
+    for name, program in (("scarlens", f"#!{sys.executable}\n{SCARLENS}"), ("pip", "#!/bin/sh\nexit 0\n")):
+        (tmp_path / "bin" / name).write_text(program)
+        (tmp_path / "bin" / name).chmod(0o755)
+    return tmp_path
 
 
-@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def shell(command: str, workspace: Path) -> subprocess.Popen[str]:
+    path = f"{workspace / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.Popen(
+        ["bash", "-c", command],
+        cwd=workspace,
+        env=os.environ | {"PATH": path},
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@contextmanager
+def server(command: str, workspace: Path) -> Iterator[str]:
+    """Run a server meanwhile; yields its address. `exec` makes the shell the server itself, which can be stopped."""
+    with shell(command.replace("scarlens serve", "exec scarlens serve --port 0"), workspace) as running:
+        assert running.stderr
+        found = re.search(r"http://127\.0\.0\.1:\d+", running.stderr.readline())
+        assert found
+        yield found[0]
+        running.terminate()
+
+
+@pytest.mark.timeout(900)
+def test_every_command_runs(workspace: Path) -> None:
+    used, address = set(), ""
+    with ExitStack() as meanwhile:
+        for command in commands(README):
+            used |= {start for start in (*SHORTENED, *LEFT_OUT) if command.startswith(start)}
+            if any(command.startswith(start) for start in LEFT_OUT):
+                continue
+            if command.endswith("scarlens serve"):
+                address = meanwhile.enter_context(server(command, workspace))
+                continue
+            if command.startswith("curl"):
+                assert "http://127.0.0.1:8321" in command
+                command = command.replace("http://127.0.0.1:8321", address)
+            more = "".join(f" {text}" for start, text in SHORTENED.items() if command.startswith(start))
+            with shell(command + more, workspace) as running:
+                output, problems = running.communicate()
+            allowed = next((found for start, found in STATUSES.items() if command.startswith(start)), (0,))
+            assert running.returncode in allowed, (command, problems)
+            if command.startswith("curl"):
+                assert json.loads(output)["label"] == "boxcar"
+    assert used == {*SHORTENED, *LEFT_OUT}
+
+
+def scarlens_commands(text: str) -> list[list[str]]:
+    return [line[line.index("scarlens ") :].split()[1:] for line in commands(text) if "scarlens " in line]
+
+
+@pytest.mark.parametrize("command", scarlens_commands(CARD + DATASHEET), ids=" ".join)
 def test_shell_blocks_name_commands_and_options_that_exist(command: list[str]) -> None:
     help_text = CliRunner().invoke(app, [command[0], "--help"], env={"COLUMNS": "200"}).stdout
     assert "Usage" in help_text, command
     for option in (word for word in command if word.startswith("-")):
         assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", help_text), option
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "datasets/DATASHEET.md"])
+def test_links_and_pictures_lead_somewhere(name: str) -> None:
+    document = ROOT / name
+    text = document.read_text()
+    found = re.findall(r"\]\((?!https?://)([^)\s]+)\)", text)
+    assert found
+    for link in found:
+        file, _, fragment = link.partition("#")
+        target = document.parent / file if file else document
+        assert target.exists(), link
+        if fragment:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE)
+            assert fragment in {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+def test_citation_is_that_of_the_package() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert citation["cff-version"] == "1.2.0" and citation["authors"] and citation["message"]
+    for name, key in (("title", "name"), ("version", "version"), ("license", "license"), ("keywords", "keywords")):
+        assert citation[name] == project[key]
+    assert f"## [{project['version']}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_first_command_answers_on_what_ships() -> None:
