@@ -174,13 +174,17 @@ class Advice:
         warning = self.warning(treatment)
         return f"{name} [{warning}]" if warning else name
 
+    @property
+    def avoided(self) -> frozenset[str]:
+        """Ids of the treatments to be avoided."""
+        return frozenset(name for rule in self.rules for name in rule.avoid)
+
     def marked(self, text: str) -> str:
         """Return running text with "[AVOID]" hung to each word for a treatment that is to be avoided."""
-        avoided = {name for rule in self.rules for name in rule.avoid}
-        if not avoided:
+        if not self.avoided:
             return text
-        pattern, treatments = _mentions()
-        return pattern.sub(lambda word: word[0] + "[AVOID]" * (treatments[word[1].lower()] in avoided), text)
+        treatments, pattern = mentions(), _mentions_pattern()
+        return pattern.sub(lambda word: word[0] + "[AVOID]" * (treatments[word[1].lower()] in self.avoided), text)
 
     def sentences(self) -> list[str]:
         """Return the cautions as numbered sentences with their sources, then what was not told."""
@@ -201,6 +205,7 @@ class Advice:
             "context": None if self.context is None else self.context.to_dict(),
             "not_told": [] if self.context is None else list(self.context.not_told),
             "cautions": [caution.to_dict() for caution in self.all_cautions()],
+            "avoid": sorted(self.avoided),
         }
 
 
@@ -271,11 +276,15 @@ def _data() -> dict[str, Any]:
 
 
 @cache
-def _mentions() -> tuple[re.Pattern[str], dict[str, str]]:
-    """Return a pattern for the words that name a treatment, and the treatment of each; longer names win."""
+def mentions() -> dict[str, str]:
+    """Return the words that name a treatment in running text, in lower case, with its id; longer words come first."""
     treatments = {word.lower(): name for name, words in _data()["mentions"].items() for word in words}
-    words = "|".join(map(re.escape, sorted(treatments, key=len, reverse=True)))
-    return re.compile(rf"\b({words})s?\b", re.IGNORECASE), treatments
+    return {word: treatments[word] for word in sorted(treatments, key=len, reverse=True)}
+
+
+@cache
+def _mentions_pattern() -> re.Pattern[str]:
+    return re.compile(rf"\b({'|'.join(map(re.escape, mentions()))})s?\b", re.IGNORECASE)
 
 
 def _holds(context: Context, condition: str, value: Any) -> bool:

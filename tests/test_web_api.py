@@ -104,6 +104,13 @@ def test_about_names_every_type_and_reason(client: TestClient) -> None:
     assert about["notice"] == NOTICE and about["max_bytes"] == MAX_BYTES
 
 
+def test_application_can_be_started_again() -> None:
+    app = create_app(scarlens.load())
+    for _ in range(2):
+        with TestClient(app, base_url=HOST) as started:
+            assert predicted(started, example()).json()["label"] == "boxcar"
+
+
 # --- pictures that go back -------------------------------------------------------------------------------------------
 
 

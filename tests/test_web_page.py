@@ -21,6 +21,7 @@ from PIL import Image
 
 import scarlens
 from scarlens.inference.prediction import NOTICE, REASONS
+from scarlens.inference.safety import advise
 
 pytest.importorskip("fastapi", reason="needs the extra 'serve'")
 pytest.importorskip("selenium", reason="needs the extra 'dev'")
@@ -260,6 +261,12 @@ def test_what_is_ticked_adds_cautions(page: Page) -> None:
     for treatment in plan.types[0].treatments:
         for caution in plan.cautions(treatment):
             assert f"{caution.reason} ({caution.number})" in shown
+    page.js("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    marked = [found.text for found in page.all(".claims li, .disagreements li, .documents li")]
+    for part in (*plan.types, plan.general):
+        for claim in part.claims:
+            text = advise(told).marked(claim.says).replace("[AVOID]", "AVOID")
+            assert any(text in line for line in marked), text
     page.click("input[name=keloid_history][value='']")
     page.wait(lambda: "keloid history" not in page.text(".cautions ol"))
 

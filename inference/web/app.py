@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -28,6 +28,7 @@ from ..measurement import WITHHELD
 from ..prediction import NOTICE, REASONS
 from ..reading import FileToRead, ReadingProcesses, ReadPhoto
 from ..regions import COLOURS
+from ..safety import mentions
 from ..table import Row
 from ..treatments import plan
 from .guard import Guard
@@ -52,14 +53,16 @@ MultiPartParser.spool_max_size = MAX_BODY
 
 
 def create_app(classifier: Classifier) -> FastAPI:
-    """Return the application that answers with a classifier; photos are read in processes that end with it."""
-    size = classifier.card.size
-    processes = ReadingProcesses(None, size, workers=usable_cores(), preview=PICTURE_SIDE)
+    """Return the application that answers with a classifier.
+
+    Photos are read in processes that begin when it is started, and end when it is stopped.
+    """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        processes.close()
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, ReadingProcesses]]:
+        size = classifier.card.size
+        with closing(ReadingProcesses(None, size, workers=usable_cores(), preview=PICTURE_SIDE)) as processes:
+            yield {"processes": processes}
 
     app = FastAPI(
         title="scarlens",
@@ -75,13 +78,13 @@ def create_app(classifier: Classifier) -> FastAPI:
     app.add_exception_handler(ScarlensError, _own_problem)
 
     @app.post("/predict", response_model=Answer, responses=_PROBLEMS)
-    def predict(form: Annotated[PhotoForm, Form(media_type="multipart/form-data")]) -> Any:
+    def predict(request: Request, form: Annotated[PhotoForm, Form(media_type="multipart/form-data")]) -> Any:
         """Classify one photo, and say what the documents say about the types that it may show.
 
         Field `photo`: an image file. It stays in memory, and is forgotten with the reply.
         """
         file = FileToRead((form.photo.filename or "").encode("utf-8", "surrogateescape"), form.photo.file.read())
-        return _answered(classifier, processes.read(file), form)
+        return _answered(classifier, request.state.processes.read(file), form)
 
     @app.post("/treatments", response_model=Plan, responses=_PROBLEMS)
     def treatments(request: PlanRequest) -> Any:
@@ -129,6 +132,7 @@ def _about(classifier: Classifier) -> dict[str, Any]:
         "subjects": SUBJECTS,
         "natures": NATURES,
         "quantities": {name: before for name, (before, _) in FIGURES.items()},
+        "mentions": mentions(),
         "withheld": WITHHELD,
     }
 

@@ -165,6 +165,7 @@ class Plan(BaseModel):
     context: Told | None
     not_told: list[str]
     cautions: list[Caution]
+    avoid: Annotated[list[str], Field(description="Ids of the treatments to be avoided for what was told.")]
     documents: list[Document]
     notice: str
 
@@ -250,4 +251,7 @@ class About(BaseModel):
     subjects: Annotated[dict[str, str], Field(description="What claims may be about, as a user reads it.")]
     natures: Annotated[dict[str, str], Field(description="How statements can disagree, the gravest first.")]
     quantities: Annotated[dict[str, str], Field(description="What stands before a figure of each quantity.")]
+    mentions: Annotated[
+        dict[str, str], Field(description="Words for treatments in texts, and their ids.")
+    ]
     withheld: Annotated[dict[str, str], Field(description="Why a measurement is missing, as sentences.")]

@@ -9,17 +9,35 @@ const LEADS = { ideal_for: "for: ", caution: "caution: ", method: "method: " };
 
 /** Return the sections of a plan; `about` is what the server says of itself. */
 export function planSections(plan, about) {
-  const parts = plan.types.map((part, index) => {
+  const marked = marker(plan.avoid, about.mentions);
+  const parts = plan.types.map((part) => {
     const also = plan.label !== null && part.scar_type !== plan.label;
-    return typeSection(part, also ? `Also plausible: ${part.title.toLowerCase()}` : part.title, about, !also || index === 0);
+    return typeSection(part, also ? `Also plausible: ${part.title.toLowerCase()}` : part.title, { about, marked }, !also);
   });
   return [
     plan.undecided && element("p", { class: "banner" }, "Undecided: the plausible types stand side by side, none is chosen."),
     cautions(plan),
     ...parts,
-    typeSection(plan.general, plan.general.title, about, false),
-    documents(plan.documents),
+    typeSection(plan.general, plan.general.title, { about, marked }, false),
+    documents(plan.documents, marked),
   ].filter(Boolean);
+}
+
+/** Return a function that hangs "AVOID" to each word of a text that names a treatment to be avoided. */
+function marker(avoid, mentions) {
+  const words = Object.keys(mentions).map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  const pattern = new RegExp(`\\b(${words.join("|")})s?\\b`, "gi");
+  return (text) => {
+    const parts = [];
+    let end = 0;
+    for (const found of text.matchAll(pattern)) {
+      if (!avoid.includes(mentions[found[1].toLowerCase()])) continue;
+      const next = found.index + found[0].length;
+      parts.push(text.slice(end, next), element("span", { class: "badge avoid" }, "AVOID"));
+      end = next;
+    }
+    return [...parts, text.slice(end)];
+  };
 }
 
 function cautions(plan) {
@@ -38,10 +56,10 @@ function cautions(plan) {
     plan.not_told.length > 0 && element("p", {}, `Not told, so no cautions for it: ${plan.not_told.join(", ")}.`));
 }
 
-function typeSection(part, title, about, open) {
+function typeSection(part, title, { about, marked }, open) {
   const name = part.scar_type ?? "general";
   const shown = new Set(part.disagreements.map((found) => found.id));
-  const place = { name, shown, about };
+  const place = { name, shown, about, marked };
   return element("details", { class: "type", open },
     element("summary", {}, element("h3", {}, title)),
     outcomes(part, place),
@@ -70,7 +88,7 @@ function outcomes(part, place) {
       element("tbody", {}, rows.map(([treatment, document, claims]) => element("tr", {},
         element("th", { scope: "row" }, treatment.name, badges(treatment), claims.map((claim) => disputed(claim, place)).find(Boolean)),
         columns.map((name) => element("td", {}, values(claims, name))),
-        element("td", { class: "wide" }, ideal(claims)),
+        element("td", { class: "wide" }, place.marked(ideal(claims))),
         element("td", {}, cite(document)))))));
   return [element("h4", {}, title), table];
 }
@@ -122,7 +140,7 @@ function claimLine(claim, place) {
     about && element("em", {}, about),
     LEADS[claim.topic] && element("em", {}, LEADS[claim.topic]),
     figures.length > 0 && element("strong", {}, `${figures.join(", ")}; `),
-    `${claim.says} `,
+    place.marked(claim.says), " ",
     cite(claim.document),
     disputed(claim, place));
 }
@@ -138,9 +156,9 @@ function disagreements(part, place) {
   return element("section", { class: "disagreements" },
     element("h4", {}, "Where the documents disagree"),
     element("ul", {}, part.disagreements.map((found) => element("li", { id: `${place.name}-${found.id}`, tabindex: "-1" },
-      element("strong", {}, found.subject), " ",
+      element("strong", {}, place.marked(found.subject)), " ",
       element("span", { class: "soft" }, `(${place.about.natures[found.nature]}${found.within_document ? ", within one document" : ""})`),
-      element("ul", {}, found.sides.map((side) => element("li", {}, `${side.says} `, side.documents.map((file) => [cite(file), " "]))))))));
+      element("ul", {}, found.sides.map((side) => element("li", {}, place.marked(side.says), " ", side.documents.map((file) => [cite(file), " "]))))))));
 }
 
 function badges(treatment) {
@@ -152,11 +170,11 @@ function badges(treatment) {
   });
 }
 
-function documents(list) {
+function documents(list, marked) {
   return element("section", {},
     element("h3", {}, "The documents"),
     element("ul", { class: "documents" }, list.map((document) =>
-      element("li", {}, cite(document.file), ` ${document.title} `, element("span", { class: "soft" }, `(${document.kind})`)))));
+      element("li", {}, cite(document.file), " ", marked(document.title), " ", element("span", { class: "soft" }, "(", marked(document.kind), ")")))));
 }
 
 function cite(file) {
