@@ -251,7 +251,5 @@ class About(BaseModel):
     subjects: Annotated[dict[str, str], Field(description="What claims may be about, as a user reads it.")]
     natures: Annotated[dict[str, str], Field(description="How statements can disagree, the gravest first.")]
     quantities: Annotated[dict[str, str], Field(description="What stands before a figure of each quantity.")]
-    mentions: Annotated[
-        dict[str, str], Field(description="Words for treatments in texts, and their ids.")
-    ]
+    mentions: Annotated[dict[str, str], Field(description="Words for treatments in texts, and their ids.")]
     withheld: Annotated[dict[str, str], Field(description="Why a measurement is missing, as sentences.")]
