@@ -30,7 +30,7 @@ from scarlens.datasets.atomic import write_atomically
 HERE: Final = Path(__file__).parent
 EXAMPLES: Final = HERE.parent / "datasets" / "rendering" / "examples"
 PHOTOS: Final = ("ice_pick.jpg", "boxcar.jpg", "rolling.jpg")
-HEIGHT: Final = 1560  # pixels of the page that are shown
+HEIGHT: Final = 2360  # pixels of the page that are shown
 DESKTOP, PHONE, GAP = 1100, 390, 40
 CHROMIUM: Final = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -46,8 +46,10 @@ def page_served() -> Iterator[str]:
         assert server.stderr
         found = re.search(r"http://\S+", server.stderr.readline())
         assert found, server.stderr.read()
-        yield found[0]
-        server.terminate()
+        try:
+            yield found[0]
+        finally:
+            server.terminate()
 
 
 def photographed(address: str, *, width: int, scheme: str) -> Image.Image:
