@@ -31,9 +31,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from scarlens.datasets.atomic import write_atomically
+from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
 from scarlens.datasets.splits import grouped_holdout, refuse_parted
 from scarlens.inference.engine import TorchEngine
+from scarlens.inference.terminal import say
 from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import load_checkpoint, save_checkpoint
 from scarlens.model.export import export_onnx, network_of
@@ -45,10 +47,13 @@ from scarlens.training.loader import BalancedBatches, Batch, training_batches
 from scarlens.training.report import draw_learning_curve
 from scarlens.training.run import Run, Team, TrainingError, diverged
 from scarlens.training.runlog import RunLog
-from scarlens.training.scores import decide, score_photos
+from scarlens.training.scores import ScoredPhotos, decide, score_photos
 
 STATE_FILE: Final = "state.pt"
 CHECKPOINT_FILE: Final = "model.safetensors"
+
+FEWEST_TO_CALIBRATE: Final = 10
+"""Photos of a type, of which one in ten may lie outside its plausible sets."""
 
 
 def train(
@@ -119,6 +124,7 @@ def _finish(
     calibration = Calibration()
     if source.scored.photos:
         calibration = calibrated(source, fitted_on=f"{origin}: {len(source.scored.photos)} scores")
+    _say_what_calibration_lacks(source.scored)
     kinds = [photo.kind for photo in photos]
     data = {"photos": {kind: kinds.count(kind) for kind in sorted(set(kinds))}}
     card = replace(card, calibration=calibration, training={**card.training, **data})
@@ -129,6 +135,16 @@ def _finish(
         note = "These photos also chose the epoch and, without --calibrate-on, the calibration: too good to report."
         figures = {"note": note, **measure(validation, decisions)}
         write_report(checkpoint.parent / "validation", figures, scored, decisions)
+
+
+def _say_what_calibration_lacks(scored: ScoredPhotos) -> None:
+    labels = [photo.type_index for photo in scored.photos]
+    fewest = min(labels.count(index) for index in range(len(SCAR_TYPES)))
+    if fewest < FEWEST_TO_CALIBRATE:
+        say(
+            f"calibrated on {fewest} photos of a type: expected at least {FEWEST_TO_CALIBRATE}, or plausible sets hold "
+            "nearly every type; give --calibrate-on predictions.csv of a cross-validation with the same settings"
+        )
 
 
 def fit(
