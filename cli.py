@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, cast
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Final, cast
 
 import typer
 from typer.core import TyperGroup
@@ -69,8 +72,41 @@ app.add_typer(answering)
 app.add_typer(measuring)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"scarlens {_version()}, model {_model()}")
+        raise typer.Exit
+
+
+def _version() -> str:
+    try:
+        return metadata.version("scarlens")
+    except metadata.PackageNotFoundError:
+        return "of a checkout that is not installed"
+
+
+def _model() -> str:
+    """Return the digest of the model that ships, read from the form that needs no runtime."""
+    from scarlens.model.checkpoint import load_checkpoint
+
+    try:
+        return load_checkpoint(Path(__file__).parent / "model" / "weights" / "scarlens.safetensors")[1].model_id
+    except (ScarlensError, OSError):
+        return "missing or damaged"
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print versions and exit.")
+    ] = False,
+) -> None:
+    """Hold the options that stand before a command; without a text of its own, the help keeps the one above."""
+
+
 def main(command: str | None = None) -> None:
     """Run the command line; `command` is put before its arguments, for scripts that are one command."""
+    _write_any_text()
     sys.exit(_status([command, *sys.argv[1:]] if command else sys.argv[1:]))
 
 
@@ -90,6 +126,13 @@ def _status(arguments: list[str]) -> int:
         say(f"scarlens: {error}")
         return USER_ERROR
     return status or 0
+
+
+def _write_any_text() -> None:
+    """Let no character end the work: an encoding such as ASCII has no bars and no accents."""
+    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def _flush() -> None:

@@ -6,14 +6,16 @@ kept in a `journal` until there is one of each; then the `table` is written.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from ..datasets.atomic import atomic_file
 from ..datasets.preprocess import FramedPhoto
@@ -28,6 +30,7 @@ __all__ = ["COLUMNS", "BatchSummary", "find_files", "original_path", "predict_fo
 
 _DIGITS: Final = 6  # after the point: more is noise
 _REASON_LENGTH: Final = 300
+_LONGEST_LINE: Final = 1_000_000  # bytes of a row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,7 @@ def predict_folder(
 
     Args:
         folder: the photos, at any depth.
-        output: the table: `.csv`, `.jsonl` (JSON Lines) or `.parquet`. An earlier one is replaced.
+        output: the table: `.csv`, `.jsonl` (JSON Lines) or `.parquet`. An earlier one is replaced, and no other file.
         classifier: from `load`; by default the checkpoint that ships.
         batch_size: how many photos are given to the network at a time, at most.
         workers: how many processes read photos; by default one for each core.
@@ -100,6 +103,7 @@ def predict_folder(
         ValueError: an output of another kind, or a batch size or a number of workers below 1.
         NotADirectoryError: there is no such folder, or none to write the output into.
         IsADirectoryError: the output is a folder.
+        FileExistsError: the output is a file that is no earlier table; an empty one is replaced.
         JournalError: another run writes this table, or an interrupted run's rows lie there and `resume` is not given,
             or it was another folder or model; or rows cannot be kept, such as on a full disk.
         OSError: the table cannot be written.
@@ -107,6 +111,8 @@ def predict_folder(
         CheckpointError: the checkpoint that ships cannot be loaded.
     """
     started = time.monotonic()
+    if not os.fspath(folder):  # which would be the current one
+        raise NotADirectoryError("expected a folder of photos, found an empty name")
     root, output = Path(folder), Path(output)
     workers = usable_cores() if workers is None else workers
     _check_request(root, output, batch_size, workers)
@@ -167,6 +173,45 @@ def _check_request(root: Path, output: Path, batch_size: int, workers: int) -> N
         raise NotADirectoryError(f"{output.parent}: expected a folder to write into, found {_kind(output.parent)}")
     if output.is_dir():
         raise IsADirectoryError(f"{output}: expected a file to write, found a folder")
+    if output.exists() and not _is_earlier_table(output):
+        raise FileExistsError(
+            f"{output}: expected an earlier table or no file, found another file; give another name, or delete it"
+        )
+
+
+def _is_earlier_table(path: Path) -> bool:
+    """Return whether a file is empty or begins as our tables do; what is no ordinary file is not opened."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return path.stat().st_size == 0 or _BEGINNINGS[path.suffix.lower()](file)
+
+
+def _begins_as_csv(file: BinaryIO) -> bool:
+    empty = BytesIO()
+    WRITERS[".csv"]([], empty)
+    return file.read(len(empty.getvalue())) == empty.getvalue()
+
+
+def _begins_as_jsonl(file: BinaryIO) -> bool:
+    try:
+        row = json.loads(file.readline(_LONGEST_LINE))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and tuple(row) == COLUMNS
+
+
+def _begins_as_parquet(file: BinaryIO) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return tuple(pq.read_schema(file).names) == COLUMNS
+    except (pa.ArrowException, OSError):  # a damaged file raises either
+        return False
+
+
+_BEGINNINGS: Final = {".csv": _begins_as_csv, ".jsonl": _begins_as_jsonl, ".parquet": _begins_as_parquet}
 
 
 def _kind(path: Path) -> str:
@@ -222,7 +267,7 @@ def _batches(photos: Iterable[list[ReadPhoto]], batch_size: int) -> Iterator[lis
 
 def classified(classifier: Classifier, photos: Sequence[ReadPhoto]) -> Iterator[tuple[ReadPhoto, Row]]:
     """Yield each photo with its row."""
-    framed = [FramedPhoto(photo.framed, photo.height or 0, photo.width or 0) for photo in photos if photo.framed]
+    framed = [photo.as_framed() for photo in photos if photo.framed]
     answers = iter(_answers(classifier, framed))
     for photo in photos:
         yield photo, photo_row(photo, next(answers) if photo.framed else None, classifier.model_id)

@@ -144,7 +144,7 @@ def _ray() -> Any:
         import ray  # pyright: ignore[reportMissingImports]
         import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise ClusterError(f"expected Ray, found: {error}; pip install 'scarlens[ray]'") from error
+        raise ClusterError(f'expected Ray, found: {error}; pip install ".[ray]" in the checkout\'s folder') from error
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what ends a run is raised as well
     return ray
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -34,9 +34,6 @@ _STDIN: Final = Path("-")
 """Stands for a photo on standard input; a file of this name is given with its folder's path."""
 _STDIN_NAME: Final = "standard input"
 
-_SERVING: Final = ("fastapi", "uvicorn", "python_multipart")
-"""What the extra 'serve' installs."""
-
 _PANEL: Final = "Photos in, answers out"
 _PERSON: Final = "The person, for cautions beside the treatments"
 
@@ -49,6 +46,12 @@ def _scar_types() -> list[str]:
     return list(SCAR_TYPES)
 
 
+def _finite(number: float | None) -> float | None:
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is no finite number.")
+    return number
+
+
 Checkpoint = Annotated[
     Path | None, typer.Option(help="A .safetensors or .onnx checkpoint; by default the bundled one.")
 ]
@@ -56,12 +59,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines."
 SkinType = Annotated[
     str | None,
     typer.Option(
-        metavar="1..6|I..VI", help="Fitzpatrick skin type.", rich_help_panel=_PERSON, autocompletion=_skin_types
+        metavar="I..VI",
+        help="Fitzpatrick skin type, also 1 to 6.",
+        rich_help_panel=_PERSON,
+        autocompletion=_skin_types,
     ),
 ]
 Pregnant = Annotated[bool | None, typer.Option("--pregnant/--not-pregnant", rich_help_panel=_PERSON)]
 IsotretinoinMonths = Annotated[
-    float | None, typer.Option(help="Months since the last dose of isotretinoin; 0: now.", rich_help_panel=_PERSON)
+    float | None,
+    typer.Option(metavar="N", help="Months since the last dose; 0: now.", rich_help_panel=_PERSON),
 ]
 ActiveAcne = Annotated[bool | None, typer.Option("--active-acne/--no-active-acne", rich_help_panel=_PERSON)]
 KeloidHistory = Annotated[bool | None, typer.Option("--keloid-history/--no-keloid-history", rich_help_panel=_PERSON)]
@@ -83,7 +90,8 @@ def predict(
     overlay: Annotated[Path | None, typer.Option(help="Folder for pictures of where each type is seen.")] = None,
     checkpoint: Checkpoint = None,
     mm_per_pixel: Annotated[
-        float | None, typer.Option(min=1e-9, help="Millimetres of skin to a pixel of the photos; tells widths.")
+        float | None,
+        typer.Option(min=1e-9, callback=_finite, help="Millimetres of skin to a pixel of the photos; tells widths."),
     ] = None,
     skin_type: SkinType = None,
     pregnant: Pregnant = None,
@@ -207,6 +215,8 @@ def _batch_on_cluster(
 ) -> BatchSummary:
     from .cluster import predict_archive
 
+    if not folder:  # which would be the current one
+        raise ScarlensError("expected a folder of photos, found an empty name")
     if resume:
         raise ScarlensError("--resume goes on with runs of one machine; with --engine ray begin anew in another folder")
     with when_interrupted("begin anew in another folder"):
@@ -225,8 +235,10 @@ def serve(
     checkpoint: Checkpoint = None,
 ) -> None:
     """Open a page on this machine to drop photos on, and an HTTP API beside it; needs the extra 'serve'."""
-    if missing := [name for name in _SERVING if find_spec(name) is None]:
-        raise ScarlensError(f"serve: expected {', '.join(missing)}, found none; pip install 'scarlens[serve]'")
+    from .doctor import lacking
+
+    if missing := lacking("serve"):
+        raise ScarlensError(f'serve: {", ".join(missing)}; pip install ".[serve]" in the checkout\'s folder')
     from .web.server import serve as serve_page
 
     serve_page(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
+import re
 import time
+import tomllib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,31 +18,41 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ..datasets.errors import ScarlensError, printable
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
     from .classifier import Classifier
 
 EXAMPLE: Final = Path(__file__).parent.parent / "datasets" / "rendering" / "examples" / "boxcar.jpg"
 """The photo that ships which is classified; its name is the answer that the checkpoint which ships must give."""
 
-PACKAGES: Final = {
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "cv2": "opencv-python-headless",
-    "albumentations": "albumentations",
-    "numpy": "numpy",
-    "onnxruntime": "onnxruntime",
-    "onnx": "onnx",
-    "PIL": "pillow",
-}
-"""The modules that nothing works without, and the package to install for each."""
+EXTRAS: Final = ("serve", "ray")
+"""The extras that commands need; whoever needs others knows of them."""
 
-EXTRAS: Final = {"serve": ("fastapi", "uvicorn", "python_multipart"), "ray": ("ray",)}
-"""The extras, and the modules that each brings."""
+_MODULES: Final = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+    "python-multipart": "python_multipart",
+}
+"""The modules of packages that do not have the package's name."""
+
+_PROJECT: Final = Path(__file__).parent.parent / "pyproject.toml"  # in a checkout
 
 _REPEATS: Final = 10  # predictions, of whose times the median is told: the first is slow
 
 _AGAIN: Final = "install scarlens again, in a new virtual environment"  # by no name: a registry may hold another's
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Package:
+    """An installed package: its name, its version and the modules that it brings."""
+
+    name: str
+    version: str
+    modules: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +108,10 @@ class Diagnosis:
 
 def examine(checkpoint: Path | None = None) -> Diagnosis:
     """Look at this installation and at a checkpoint, by default the one that ships; raise nothing that is wrong."""
-    owners = metadata.packages_distributions()
     return Diagnosis(
         (
             _python(),
-            *(_package(module, wanted, owners) for module, wanted in PACKAGES.items()),
-            *(_extra(name, modules) for name, modules in EXTRAS.items()),
+            *_safely("packages", _packages),
             *_safely("cores", _cores),
             *_safely("ONNX Runtime", _providers),
             *_safely("checkpoint", lambda: _checkpoint(checkpoint)),
@@ -116,8 +125,14 @@ def _safely(subject: str, look: Callable[[], Sequence[Finding]]) -> Sequence[Fin
     try:
         return look()
     except Exception as error:  # a damaged package raises anything
-        why = str(error).replace(f"{os.environ.get('HOME', '~')}/", "~/")  # what is shown to helpers names nobody
-        return [Finding(subject=subject, found=f"failed with {type(error).__name__}: {why}", remedy=_AGAIN)]
+        why = f"failed with {type(error).__name__}: {_shown(error)}"
+        return [Finding(subject=subject, found=why, remedy=_AGAIN)]
+
+
+def _shown(text: object) -> str:
+    """Return a text without the path of the home folder: what is shown to helpers names nobody."""
+    home = str(Path.home())
+    return str(text) if home in ("", "/") else re.sub(rf"(?<![\w.-]){re.escape(home)}(?![\w.-])", "~", str(text))
 
 
 def _python() -> Finding:
@@ -130,23 +145,85 @@ def _python() -> Finding:
     return Finding(subject="scarlens", found=found, facts=facts)
 
 
-def _package(module: str, wanted: str, owners: Mapping[str, list[str]]) -> Finding:
-    """Find the version of a module's package without importing it; two packages with one module spoil each other."""
-    versions = {name: metadata.version(name) for name in sorted(set(owners.get(module, [])))}
-    found = " and ".join(version if name == wanted else f"{name} {version}" for name, version in versions.items())
-    remedy = None
-    if not versions:
-        found, remedy = "not installed", f"pip install {wanted}"
-    elif len(versions) > 1:
+def _packages() -> list[Finding]:
+    """Find what scarlens requires, in the versions that it requires, without importing any of it."""
+    installed = _installed()
+    needed = [_package(requirement, installed) for requirement in _required()]
+    return [*needed, *(_extra(name, installed) for name in EXTRAS)]
+
+
+def _required(extra: str = "") -> list[Requirement]:
+    """Return what scarlens itself requires or, where one is named, an extra besides."""
+    from packaging.requirements import Requirement  # matplotlib brings it
+
+    requirements = [Requirement(line) for line in _requirement_lines()]
+    if not extra:
+        return [part for part in requirements if _applies(part, "")]
+    return [part for part in requirements if _applies(part, extra) and not _applies(part, "")]
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def _requirement_lines() -> list[str]:
+    """Return all requirements as package metadata has them, of a checkout from pyproject.toml."""
+    try:
+        lines = metadata.requires("scarlens")
+    except metadata.PackageNotFoundError:
+        lines = None
+    if lines:
+        return lines
+    project = tomllib.loads(_PROJECT.read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"].items()
+    return [*project["dependencies"], *(f"{line}; extra == '{name}'" for name, lines in extras for line in lines)]
+
+
+def _installed() -> list[_Package]:
+    """Return the installed packages; a folder without metadata, which a failed removal left, is none."""
+    found: dict[str, _Package] = {}
+    for package in metadata.distributions():
+        if not (package.read_text("METADATA") or package.read_text("PKG-INFO")):
+            continue
+        declared = (package.read_text("top_level.txt") or "").split()
+        modules = frozenset(declared or (file.parts[0].removesuffix(".py") for file in package.files or ()))
+        name = re.sub(r"[-_.]+", "-", package.name).lower()
+        found.setdefault(name, _Package(name, package.version, modules))  # Python takes the first
+    return sorted(found.values(), key=lambda package: package.name)
+
+
+def _package(requirement: Requirement, installed: Sequence[_Package]) -> Finding:
+    """Look for one package; two with one module spoil each other."""
+    module = _MODULES.get(requirement.name, requirement.name)
+    versions = {package.name: package.version for package in installed if module in package.modules}
+    wanted = f"pip install '{requirement.name}{requirement.specifier}'"
+    found, remedy = " and ".join(versions.values()) or "of an unknown version", None
+    if len(versions) > 1:
         found = f"{' and '.join(versions)} are both installed and overwrite each other's files"
-        remedy = f"pip uninstall -y {' '.join(versions)}, then pip install {wanted}"
-    return Finding(subject=wanted, found=found, remedy=remedy, facts={"versions": versions})
+        remedy = f"pip uninstall -y {' '.join(versions)}, then {wanted}"
+    elif find_spec(module) is None:
+        found = "its files are missing" if versions else "not installed"
+        remedy = wanted.replace("install", "install --force-reinstall") if versions else wanted
+    elif not all(requirement.specifier.contains(version, prereleases=True) for version in versions.values()):
+        found, remedy = f"{found}, where {requirement.specifier} is needed", wanted
+    return Finding(subject=requirement.name, found=found, remedy=remedy, facts={"versions": versions})
 
 
-def _extra(name: str, modules: tuple[str, ...]) -> Finding:
-    there = all(find_spec(module) for module in modules)
-    found = "installed" if there else f'not installed; whoever needs it: pip install ".[{name}]" in the checkout'
-    return Finding(subject=f"extra {name}", found=found, facts={"installed": there})
+def lacking(extra: str) -> list[str]:
+    """Return what an extra brings and is not here as it should be, each with what is wrong."""
+    return _lacking(extra, _installed())
+
+
+def _lacking(extra: str, installed: Sequence[_Package]) -> list[str]:
+    findings = [_package(requirement, installed) for requirement in _required(extra)]
+    return [f"{finding.subject} {finding.found}" for finding in findings if finding.remedy]
+
+
+def _extra(name: str, installed: Sequence[_Package]) -> Finding:
+    missing = _lacking(name, installed)
+    remedy = f'whoever needs it: pip install ".[{name}]" in the checkout\'s folder'
+    found = f"{', '.join(missing)}; {remedy}" if missing else "installed"
+    return Finding(subject=f"extra {name}", found=found, facts={"installed": not missing})
 
 
 def _cores() -> list[Finding]:
@@ -186,12 +263,13 @@ def _checkpoint(given: Path | None) -> list[Finding]:
         classifier, load_ms = _timed(lambda: load(path))
     except ScarlensError as error:
         remedy = "give a file that scarlens train or export wrote" if given else _AGAIN
-        return [Finding(subject="checkpoint", found=str(error), remedy=remedy)]
+        return [Finding(subject="checkpoint", found=_shown(error), remedy=remedy)]
     megabytes = round(path.stat().st_size / 1e6, 1)
+    shown = _shown(path)
     opened = Finding(
         subject="checkpoint",
-        found=f"{path}, {megabytes} MB, model {classifier.model_id}, its seal holds, loaded in {load_ms:.0f} ms",
-        facts={"path": str(path), "megabytes": megabytes, "model_id": classifier.model_id, "load_ms": load_ms},
+        found=f"{shown}, {megabytes} MB, model {classifier.model_id}, its seal holds, loaded in {load_ms:.0f} ms",
+        facts={"path": shown, "megabytes": megabytes, "model_id": classifier.model_id, "load_ms": load_ms},
     )
     return [opened, *_safely("answer", lambda: _answer(classifier, bundled=given is None))]
 

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..datasets.labels import DISPLAY_NAMES
-from .prediction import NOTICE
+from .prediction import NOTICE, percent
 
 if TYPE_CHECKING:
     from .prediction import Prediction
 
 
 def html(prediction: Prediction) -> str:
-    """Return a prediction as a piece of HTML that needs nothing else; without a preview it has no picture."""
+    """Return a prediction as a piece of HTML that needs nothing else; without a preview it has no picture.
+
+    A notebook that shows it holds the photo: treat the notebook as you treat the photo, or clear its outputs.
+    """
     from jinja2 import Environment, StrictUndefined
 
     template = Path(__file__).with_name("prediction.html.j2").read_text(encoding="utf-8")
@@ -25,8 +28,9 @@ def html(prediction: Prediction) -> str:
             headline=prediction.headline,
             picture=None if prediction.preview is None else _picture(prediction.preview, prediction),
             bars=_bars(prediction),
-            in_scope=f"{100 * prediction.in_scope:.0f}",
+            in_scope=percent(prediction.in_scope),
             treatment=prediction.treatment and prediction.treatment.to_text(),
+            told=prediction.treatment is not None and prediction.treatment.context is not None,
             measurement=prediction.measurement and prediction.measurement.to_text(),
             notice=NOTICE,
         )
@@ -34,14 +38,14 @@ def html(prediction: Prediction) -> str:
 
 
 def _bars(prediction: Prediction) -> list[dict[str, Any]]:
-    from .regions import COLOURS
+    from .regions import hex_colour
 
     return [
         {
             "name": DISPLAY_NAMES[name],
             "percent": f"{100 * probability:.1f}",
             "plausible": name in prediction.plausible,
-            "colour": "#{:02x}{:02x}{:02x}".format(*COLOURS[name]),
+            "colour": hex_colour(name),
         }
         for name, probability in sorted(prediction.probabilities.items(), key=lambda item: -item[1])
     ]

@@ -29,6 +29,12 @@ REASONS: Final[dict[str, str]] = {
 }
 """Every reason for abstaining, with the sentence a user reads."""
 
+
+def percent(share: float) -> str:
+    """Return a share, 0 to 1, in whole percent; what is not quite all or nothing is not rounded to it."""
+    return "<1 %" if 0.0 < share < 0.005 else ">99 %" if 0.995 <= share < 1.0 else f"{100 * share:.0f} %"
+
+
 _BAR_WIDTH: Final = 30  # characters
 
 
@@ -52,8 +58,8 @@ class Prediction:
         height: height of the upright photo in pixels.
         measurement: how wide and how deep the scars of the label are; None unless the scale was told, or when its
             checkpoint has no relief head.
-        preview: the upright photo as a JPEG without metadata, at most 480 pixels long, for a notebook to show; None
-            from `predict_many` and folders.
+        preview: the upright photo as a JPEG without metadata, at most 480 pixels long, for a notebook to show, whose
+            file then holds it; None from `predict_many` and folders.
 
     Raises:
         ValueError: when the fields contradict one another.
@@ -121,7 +127,7 @@ class Prediction:
             lines.append(f"  {DISPLAY_NAMES[name]:<9} {100 * probability:5.1f} %  {bar}")
         plausible = ", ".join(DISPLAY_NAMES[name] for name in self.plausible)
         lines += ["", f"  plausible: {plausible} (such a set is meant to hold the true type in 90 % of cases)"]
-        lines += [f"  shows one of the three types: {100 * self.in_scope:.0f} %", ""]
+        lines += [f"  shows one of the three types: {percent(self.in_scope)}", ""]
         if self.measurement is not None:
             lines += [self.measurement.to_text(), ""]
         lines.append(NOTICE if self.treatment is None else self.treatment.to_text())

@@ -23,7 +23,7 @@ from typing import IO, Final, NamedTuple
 import numpy as np
 
 from ..datasets.errors import ScarlensError
-from ..datasets.preprocess import Framed, Placement
+from ..datasets.preprocess import Framed, FramedPhoto, Placement
 from . import reading_process
 
 LONGEST_READ: Final = 60.0
@@ -82,6 +82,11 @@ class ReadPhoto(NamedTuple):
     problem: str | None = None
     preview: bytes | None = None
 
+    def as_framed(self) -> FramedPhoto:
+        """Return it as the classifier takes it; only for a photo that could be read."""
+        assert self.framed is not None and self.height is not None and self.width is not None
+        return FramedPhoto(self.framed, self.height, self.width, self.preview)
+
 
 class ReadingProcess:
     """A process that reads one photo after the other; when it dies or hangs, the next photo gets a new one."""
@@ -113,6 +118,8 @@ class ReadingProcess:
                 return self._asked(process, file)
             except _BROKEN_ANSWER:
                 problem = self._death(process)
+                if self._hung is process:
+                    break
             finally:
                 watch.cancel()
         return ReadPhoto(file.path, problem=problem)

@@ -17,6 +17,12 @@ from ..model.calibration import Calibration
 COLOURS: Final = {"ice_pick": (213, 94, 0), "boxcar": (0, 114, 178), "rolling": (0, 158, 115)}
 """RGB of each type: colours that colour-blind readers tell apart (Okabe & Ito, "Color Universal Design", 2008)."""
 
+
+def hex_colour(name: str) -> str:
+    """Return the colour of a type as a page writes it, such as "#d55e00"."""
+    return "#{:02x}{:02x}{:02x}".format(*COLOURS[name])
+
+
 _OPACITY: Final = 0.45
 _LEGEND_HEIGHT: Final = 44  # pixels
 _LEGEND_WIDTH: Final = 320  # below this the text shrinks
@@ -115,8 +121,16 @@ def write_overlay(path: Path, image: np.ndarray, regions: np.ndarray) -> None:
 
 
 def overlay_files(folder: Path, photos: Sequence[Path]) -> list[Path]:
-    """Name an overlay in a folder, which is made, after each photo; a further photo of the same name gets a number."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Name an overlay in a folder, which is made, after each photo; a further photo of the same name gets a number.
+
+    Raises:
+        NotADirectoryError: a file has the folder's name.
+        OSError: the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(f"{folder}: expected a folder, found a file") from error
     stems: list[str] = []
     for photo in photos:
         numbered = (f"{photo.stem}_{number}" for number in count(2))

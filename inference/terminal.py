@@ -19,7 +19,7 @@ ON_TERMINAL: Final = sys.stderr is not None and sys.stderr.isatty()
 """Whether progress can be shown; rich alone would be misled by FORCE_COLOR, which Jupyter sets for pipes."""
 
 LEADS: Final = os.environ.get("RANK", "0") == "0"
-"""Whether this is the process that speaks, of those that torchrun started."""
+"""Whether this is the process that tells progress and results, of those that torchrun started; errors tell all."""
 
 PLAIN: Final = bool(os.environ.get("NO_COLOR"))
 """Whether the user wants no colours (https://no-color.org); rich by itself would still write bold and dim."""
@@ -29,19 +29,25 @@ GO_ON: Final = "the same command with --resume goes on"
 
 _console = partial(Console, highlight=False, color_system=None if PLAIN else "auto")
 
-output = _console(soft_wrap=True, quiet=not LEADS)
+output = _console(soft_wrap=True)
 """Standard output, for answers."""
 
 pages = _console()
 """Standard output, for what is laid out to the terminal's width."""
 
-messages = _console(stderr=True, soft_wrap=True, quiet=not LEADS)
+messages = _console(stderr=True, soft_wrap=True)
 """Standard error, for everything else."""
 
 
 def say(text: str) -> None:
     """Print one line to standard error; a file's name in it cannot send codes to the terminal."""
     messages.print(printable(text), markup=False)
+
+
+def report(text: str) -> None:
+    """Say how a training gets on; of the processes that torchrun started, one does."""
+    if LEADS:
+        say(text)
 
 
 def examples(*commands: str) -> str:
@@ -64,11 +70,11 @@ def when_interrupted(remedy: str) -> Iterator[None]:
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on a terminal; elsewhere show nothing."""
+def bar(what: str, *, shown: bool = ON_TERMINAL) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar, by default on a terminal alone."""
     from rich.progress import Progress
 
-    with Progress(console=messages, disable=not ON_TERMINAL, transient=True) as progress:
+    with Progress(console=messages, disable=not shown, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
@@ -76,6 +82,6 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def counter(what: str, total: int) -> Iterator[Callable[[], None]]:
     """Show a progress bar that moves by one at each call."""
-    with bar(what) as move:
+    with bar(what, shown=ON_TERMINAL and LEADS) as move:
         done = count(1)
         yield lambda: move(next(done), total)

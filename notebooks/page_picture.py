@@ -1,4 +1,4 @@
-"""The page of `scarlens serve` at desktop and phone width, light and dark: `notebooks/images/page.png`.
+"""The page of `scarlens serve` at desktop and phone width, light and dark: `notebooks/images/page.jpg`.
 
     python notebooks/page_picture.py
 
@@ -30,7 +30,7 @@ from scarlens.datasets.atomic import write_atomically
 HERE: Final = Path(__file__).parent
 EXAMPLES: Final = HERE.parent / "datasets" / "rendering" / "examples"
 PHOTOS: Final = ("ice_pick.jpg", "boxcar.jpg", "rolling.jpg")
-HEIGHT: Final = 2360  # pixels of the page that are shown
+HEIGHT: Final = 1960  # pixels of the page that are shown
 DESKTOP, PHONE, GAP = 1100, 390, 40
 CHROMIUM: Final = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -77,13 +77,13 @@ def use(browser: webdriver.Chrome, address: str) -> None:
     """Tell about the person, and choose the photos."""
     browser.get(address)
     wait = WebDriverWait(browser, 60)
-    wait.until(lambda _: browser.find_element(By.ID, "notice").text)
+    wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, "body[data-ready]"))
     browser.find_element(By.CSS_SELECTOR, "#person summary").click()
     Select(browser.find_element(By.NAME, "skin_type")).select_by_visible_text("V")
     browser.find_element(By.CSS_SELECTOR, "#person summary").click()
     browser.find_element(By.ID, "choose").send_keys("\n".join(str(EXAMPLES / name) for name in PHOTOS))
     wait.until(lambda _: browser.find_element(By.ID, "status").text.startswith("All 3"))
-    wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, "#answer[aria-busy=false] .cautions"))
+    wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, ".plan[aria-busy=false] .cautions"))
     browser.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
 
 
@@ -94,8 +94,8 @@ def main() -> None:
         picture.paste(photographed(address, width=DESKTOP, scheme="light"), (0, 0))
         picture.paste(photographed(address, width=PHONE, scheme="dark"), (DESKTOP + GAP, 0))
     file = io.BytesIO()
-    picture.quantize(256, dither=Image.Dither.NONE).save(file, "png", optimize=True)
-    write_atomically(HERE / "images" / "page.png", file.getvalue())
+    picture.save(file, "jpeg", quality=85, optimize=True)
+    write_atomically(HERE / "images" / "page.jpg", file.getvalue())
 
 
 if __name__ == "__main__":

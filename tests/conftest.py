@@ -1,5 +1,15 @@
 """What several test files need: small rendered photos and a small trained checkpoint, made once."""
 
+# ruff: noqa: E402 - some of these are read when a module is imported, so that they must go before
+import os
+
+for name in (
+    *("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+    *("COLUMNS", "LINES", "TERMINAL_WIDTH"),
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE"),
+):
+    os.environ.pop(name, None)  # colours, widths and silence are asked for by the tests themselves
+
 from pathlib import Path
 
 import pytest

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -388,6 +389,40 @@ def test_impossible_requests_are_refused(folder: Path, classifier: Classifier) -
     with pytest.raises(ValueError, match="batch_size"):
         scarlens.predict_folder(folder, folder / "t.csv", classifier=classifier, batch_size=0)
     assert listing(folder) == ["folder.csv", "photo.png"]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_that_is_no_earlier_table_is_never_replaced(
+    folder: Path, classifier: Classifier, tmp_path: Path, suffix: str
+) -> None:
+    target = tmp_path / f"notes{suffix}"
+    others = [b"name,age\nAnn,41\n", b'{"path": "a"}\n', b"\xff" * 5000, b"PAR1 and so on PAR1", b"[" * 100_000]
+    for content in others:
+        target.write_bytes(content)
+        with pytest.raises(FileExistsError, match=r"notes\.\w+: expected an earlier table .* give another name"):
+            scarlens.predict_folder(folder, target, classifier=classifier)
+        assert target.read_bytes() == content
+    assert listing(tmp_path) == [target.name, "photos"]
+    pq.write_table(pa.table({"age": [41]}), tmp_path / "notes.parquet")
+    with pytest.raises(FileExistsError):
+        scarlens.predict_folder(folder, tmp_path / "notes.parquet", classifier=classifier)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_an_earlier_table_or_an_empty_file_is_replaced(folder: Path, classifier: Classifier, suffix: str) -> None:
+    table = folder.parent / f"t{suffix}"
+    table.touch()
+    for number in range(3):  # replaces an empty file, a table without rows, and one with rows
+        scarlens.predict_folder(folder, table, classifier=classifier)
+        assert len(read(table)) == number
+        save(folder / f"{number}.png")
+
+
+def test_an_empty_name_is_not_the_current_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(NotADirectoryError, match="expected a folder of photos, found an empty name"):
+        scarlens.predict_folder("", "t.csv")
+    assert listing(folder) == []
 
 
 def test_a_table_may_have_the_longest_name(folder: Path, classifier: Classifier) -> None:

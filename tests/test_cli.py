@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +23,29 @@ from typer.testing import CliRunner
 from scarlens.cli import app
 from scarlens.datasets.errors import ScarlensError
 from scarlens.datasets.labels import SCAR_TYPES
+from scarlens.datasets.rendering.files import MANY
+from scarlens.inference.classifier import BUNDLED_CHECKPOINT
 from scarlens.inference.prediction import NOTICE
 from scarlens.inference.terminal import examples
 from scarlens.model.checkpoint import load_checkpoint
 
 EXAMPLES = Path(__file__).parents[1] / "datasets" / "rendering" / "examples"
 COMMANDS = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
-COLOURING = ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
-NEUTRAL = {name: value for name, value in os.environ.items() if name not in COLOURING}
+SMALL = ("trunk=squeezenet1_1", "weights=null", "size=64", "workers=0")
 
 
 def command_line(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "scarlens", *map(str, arguments)]
 
 
-def scarlens(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command_line(*arguments), capture_output=True, text=True, cwd=cwd)
+def scarlens(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    setting = {**os.environ, **environment}
+    return subprocess.run(command_line(*arguments), capture_output=True, text=True, cwd=cwd, env=setting)
+
+
+def options(*settings: str) -> list[str]:
+    """Return the arguments that change settings of a training."""
+    return [part for setting in settings for part in ("--set", setting)]
 
 
 def piped(photo: bytes, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
@@ -47,7 +55,7 @@ def piped(photo: bytes, *arguments: object, cwd: Path | None = None) -> subproce
 def on_terminal(*arguments: object, **environment: str) -> tuple[int, bytes]:
     """Run a command on a terminal of its own; return its exit status and all that it wrote there."""
     ours, its = pty.openpty()
-    setting = {**NEUTRAL, "TERM": "xterm-256color", **environment}
+    setting = {**os.environ, "TERM": "xterm-256color", **environment}
     with subprocess.Popen(command_line(*arguments), stdin=its, stdout=its, stderr=its, env=setting) as process:
         os.close(its)
         written = b""
@@ -177,6 +185,10 @@ def test_predict_uses_the_checkpoint_it_is_given(tiny_run: Path) -> None:
         (["predict", "x.jpg", "--jsn"], "--json"),
         (["predict", "x.jpg", "--checkpoint"], "; see scarlens predict --help"),
         (["predict", "x.jpg", "--mm-per-pixel", "0"], "invalid value for '--mm-per-pixel'"),
+        (["predict", "x.jpg", "--mm-per-pixel", "inf"], "invalid value for '--mm-per-pixel': inf is no finite number"),
+        (["predict", "x.jpg", "--mm-per-pixel", "nan"], "invalid value for '--mm-per-pixel'"),
+        (["batch", "", "-o", "out.csv"], "expected a folder of photos, found an empty name"),
+        (["batch", "", "-o", "out", "--engine", "ray"], "expected a folder of photos, found an empty name"),
         (["predit"], "no such command 'predit'. Did you mean 'predict'? See scarlens --help"),
         (["--nothing\x1b[31m\n"], "no such option: --nothing"),
         (["batch", "photos"], "missing option '--output'"),
@@ -194,6 +206,65 @@ def test_user_errors_take_one_line_and_status_2(arguments: list[str], message: s
     assert len(result.stderr.strip().splitlines()) == 1
     assert result.stderr.startswith("scarlens: ") and "\x1b" not in result.stderr
     assert not result.stdout
+
+
+@pytest.mark.parametrize("command", [["predict", EXAMPLES / "boxcar.jpg", "--overlay"], ["render"]])
+@pytest.mark.parametrize("name", ["file", "file/inside"])
+def test_a_file_where_a_folder_is_to_be_made_is_an_error_in_one_line(
+    command: list[object], name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    result = scarlens(*command, tmp_path / name)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"scarlens: {tmp_path / name}: expected a folder, found a file\n"
+
+
+def test_batch_does_not_replace_a_file_that_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("my notes\n")
+    result = scarlens("batch", tmp_path, "-o", tmp_path / "notes.csv")
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    assert "notes.csv: expected an earlier table" in result.stderr
+    assert (tmp_path / "notes.csv").read_text() == "my notes\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("arguments", [["predict", EXAMPLES / "boxcar.jpg"], ["treatments"], ["predict", "--help"]])
+def test_an_encoding_without_bars_ends_nothing(arguments: list[object], encoding: str) -> None:
+    result = subprocess.run(
+        command_line(*arguments), capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.decode(encoding)
+
+
+def test_a_process_that_does_not_lead_still_answers_and_tells_errors(tmp_path: Path) -> None:
+    photo = EXAMPLES / "boxcar.jpg"
+    assert scarlens("predict", photo, RANK="1").stdout == scarlens("predict", photo).stdout != ""
+    for command in (["predict", "missing.jpg"], ["train", "--data", "nowhere", "--out", "run"]):
+        result = scarlens(*command, cwd=tmp_path, RANK="1")
+        assert result.returncode and result.stderr.startswith("scarlens: ")
+
+
+def test_results_of_a_training_are_told_by_the_process_that_leads(
+    rendered_folder: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    data = ["--data", rendered_folder / "manifest.csv", "--out-of-scope", "out_of_scope"]
+    for form in ([], ["--json"]):
+        result = scarlens("evaluate", tiny_run / "model.safetensors", *data, "--out", tmp_path / "e", *form, RANK="1")
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_version_names_the_package_and_the_model() -> None:
+    digest = load_checkpoint(BUNDLED_CHECKPOINT.with_suffix(".safetensors"))[1].model_id
+    result = scarlens("--version")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"scarlens {metadata.version('scarlens')}, model {digest}\n"
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_no_name_in_a_help_text_is_cut_at_80_columns(name: str) -> None:
+    result = scarlens(*([name] if name else []), "--help", COLUMNS="80")
+    assert result.returncode == 0 and "\u2026" not in result.stdout
 
 
 def test_a_script_that_is_one_command_names_it_in_its_errors() -> None:
@@ -227,9 +298,9 @@ def test_help_ends_with_examples_that_parse(name: str) -> None:
 
 def test_examples_show_their_brackets() -> None:
     small = typer.Typer()
-    small.command(epilog=examples("pip install 'scarlens[ray]'", "scarlens doctor"))(lambda: None)
+    small.command(epilog=examples('pip install ".[ray]"', "scarlens doctor"))(lambda: None)
     lines = [line.strip() for line in CliRunner().invoke(small, ["--help"]).stdout.splitlines()]
-    assert "pip install 'scarlens[ray]'" in lines and "scarlens doctor" in lines
+    assert 'pip install ".[ray]"' in lines and "scarlens doctor" in lines
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["treatments"], ["treatments", "--json"]])
@@ -256,10 +327,19 @@ def test_an_interrupted_command_ends_with_one_line_and_status_130(tmp_path: Path
     assert status == (130, "scarlens: interrupted\n")
 
 
+def test_workers_that_just_start_say_nothing_of_an_interruption(tmp_path: Path) -> None:
+    def starting() -> bool:
+        made = (tmp_path / "photos" / "type_maps").is_dir()
+        time.sleep(0.1 * made)  # the workers import for longer
+        return made
+
+    status = interrupted("render", tmp_path / "photos", "--count", MANY, "--size", 64, once=starting)
+    assert status == (130, "scarlens: interrupted\n")
+
+
 def test_an_interrupted_training_says_how_to_go_on(rendered_folder: Path, tmp_path: Path) -> None:
     data = ["--data", rendered_folder / "manifest.csv", "--out-of-scope", "out_of_scope"]
-    small = ["trunk=squeezenet1_1", "weights=null", "size=64", "epochs=100000", "patience=100000", "workers=0"]
-    settings = [part for setting in small for part in ("--set", setting)]
+    settings = options(*SMALL, "epochs=100000", "patience=100000")
     saved = tmp_path / "run" / "state.pt"
     status, messages = interrupted("train", *data, "--out", tmp_path / "run", *settings, once=saved.exists)
     assert status == 130 and "Traceback" not in messages
@@ -274,7 +354,7 @@ def test_colours_are_for_terminals_whose_user_wants_them(arguments: list[str]) -
         status, written = on_terminal(*arguments, **plain)
         assert status == 0 and b"\x1b" not in written
         assert re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", coloured) == written
-    piped_out = subprocess.run(command_line(*arguments), capture_output=True, env=NEUTRAL)
+    piped_out = subprocess.run(command_line(*arguments), capture_output=True)
     assert b"\x1b" not in piped_out.stdout and not piped_out.stderr
 
 
@@ -295,7 +375,7 @@ def completed(shell: str, typed: str) -> set[str]:
     protocol = {"COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1), "_TYPER_COMPLETE_ARGS": typed}
     asked = {"_SCARLENS_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     result = subprocess.run(
-        command_line(), capture_output=True, text=True, env={**NEUTRAL, **protocol, **asked}, check=True
+        command_line(), capture_output=True, text=True, env={**os.environ, **protocol, **asked}, check=True
     )
     assert not result.stderr
     values = re.findall(r'(?m)(?:\(\(|^)"([^"]+)"', result.stdout) if shell == "zsh" else result.stdout.splitlines()
@@ -310,7 +390,7 @@ def test_shells_complete_commands_types_and_skin_types(shell: str) -> None:
     assert completed(shell, "scarlens predict x.jpg --skin-type I") == {"I", "II", "III", "IV"}
     assert {"1", "6", "VI"} < completed(shell, "scarlens predict x.jpg --skin-type ")
     script = subprocess.run(
-        command_line(), capture_output=True, text=True, env={**NEUTRAL, "_SCARLENS_COMPLETE": f"source_{shell}"}
+        command_line(), capture_output=True, text=True, env={**os.environ, "_SCARLENS_COMPLETE": f"source_{shell}"}
     )
     assert script.returncode == 0 and f"_SCARLENS_COMPLETE=complete_{shell}" in script.stdout
 
@@ -352,11 +432,11 @@ def test_train_names_bad_files_before_it_starts(rendered_folder: Path, tmp_path:
             for file in folder.iterdir():
                 (data / folder.name / file.name).write_bytes(file.read_bytes())
     (data / "boxcar" / "broken.jpg").write_text("no picture")
-    small = ["trunk=squeezenet1_1", "weights=null", "size=64", "epochs=1", "workers=0", "validation_fraction=0"]
-    settings = [part for setting in small for part in ("--set", setting)]
+    settings = options(*SMALL, "epochs=1", "validation_fraction=0")
     out = tmp_path / "run"
     result = scarlens("train", "--data", data, "--out-of-scope", "out_of_scope", "--out", out, *settings)
     assert result.returncode == 0, result.stderr
+    assert "calibrated on 0 photos of a type: expected at least 10" in result.stderr
     lines = result.stderr.splitlines()
     bad = next(i for i, line in enumerate(lines) if "left out" in line and "broken.jpg" in line)
     assert bad < next(i for i, line in enumerate(lines) if line.startswith("epoch 1"))
@@ -367,8 +447,7 @@ def test_crossvalidate_and_evaluate_report_grouped_figures(
     rendered_folder: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
     data = ["--data", rendered_folder / "manifest.csv", "--out-of-scope", "out_of_scope"]
-    small = ["trunk=squeezenet1_1", "weights=null", "size=64", "epochs=1", "workers=0", "validation_fraction=0"]
-    settings = [part for setting in small for part in ("--set", setting)]
+    settings = options(*SMALL, "epochs=1", "validation_fraction=0")
     result = scarlens("crossvalidate", *data, "--out", tmp_path / "cv", *settings, "--folds", 3, "--json")
     assert result.returncode == 0, result.stderr
     figures = json.loads(result.stdout)
@@ -407,8 +486,8 @@ def test_no_name_of_a_file_reaches_the_terminal_raw(tmp_path: Path) -> None:
 
 def test_train_without_data_renders_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scarlens.training.embedded.COUNT", 24)
-    settings = ["epochs=1", "size=64", "workers=0", "validation_fraction=0.34"]
-    arguments = ["train", "--out", tmp_path / "run", *(part for text in settings for part in ("--set", text))]
+    settings = options("epochs=1", "size=64", "workers=0", "validation_fraction=0.34")
+    arguments = ["train", "--out", tmp_path / "run", *settings]
     result = CliRunner().invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     files = {path.name for path in (tmp_path / "run").iterdir()}

@@ -241,7 +241,7 @@ def test_what_cannot_be_done_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_ray_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ClusterError, match=r"pip install 'scarlens\[ray\]'"):
+    with pytest.raises(ClusterError, match=r'pip install "\.\[ray\]" in the checkout'):
         predict_archive(tmp_path, tmp_path / "table")
 
 

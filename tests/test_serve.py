@@ -53,6 +53,17 @@ def test_serves_answers_until_it_is_stopped() -> None:
         assert (out, rest) == ("", "")  # no name of a photo, no traceback
 
 
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_can_be_stopped_while_an_upload_is_half_sent(stop: signal.Signals) -> None:
+    with serving() as (server, port), socket.create_connection(("127.0.0.1", port)) as upload:
+        ask(port, EXAMPLE.read_bytes())  # a process that reads has started
+        head = "POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\nContent-Type: multipart/form-data"
+        upload.sendall(f"{head}; boundary=x\r\n\r\n--x".encode())
+        server.send_signal(stop)
+        server.communicate(timeout=60)
+        assert server.returncode == (0 if stop == signal.SIGINT else -stop)
+
+
 def test_listens_to_this_machine_only() -> None:
     with serving() as (_, port):
         with socket.create_connection(("127.0.0.1", port)):
@@ -78,5 +89,5 @@ def test_missing_extra_is_told_in_one_line(missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from scarlens.cli import main; main('serve')"
     result = subprocess.run([sys.executable, "-c", program, "--port", "0"], capture_output=True, text=True)
     assert result.returncode == 2
-    assert "pip install 'scarlens[serve]'" in result.stderr
+    assert 'pip install ".[serve]" in the checkout' in result.stderr
     assert len(result.stderr.splitlines()) == 1

@@ -184,6 +184,37 @@ def test_request_without_a_photo_is_refused(client: TestClient) -> None:
     assert broken.status_code in (400, 422) and broken.json()["error"]
 
 
+@pytest.mark.parametrize("charset", ["utf-7", "unicode_escape", "raw_unicode_escape"])
+@pytest.mark.parametrize("name", ["+2AA-.jpg", r"\ud800.jpg"])
+def test_odd_character_sets_harm_nothing(client: TestClient, charset: str, name: str) -> None:
+    head = f'--x\r\nContent-Disposition: form-data; name="photo"; filename="{name}"\r\n\r\n'.encode()
+    kind = f"multipart/form-data; boundary=x; charset={charset}"
+    reply = client.post("/predict", content=head + example() + b"\r\n--x--\r\n", headers={"content-type": kind})
+    assert reply.status_code in (200, 400, 422), reply.text
+
+
+def test_field_that_comes_twice_is_refused(client: TestClient) -> None:
+    files = [("photo", ("a.jpg", example("boxcar"))), ("photo", ("b.jpg", example("rolling")))]
+    reply = client.post("/predict", files=files)
+    assert reply.status_code == 422 and "photo" in reply.json()["error"]
+    reply = client.post("/predict", files=files[:1], data={"skin_type": ["2", "5"]})
+    assert reply.status_code == 422 and "skin_type" in reply.json()["error"]
+
+
+def test_unexpected_error_is_one_line_and_as_safe_as_other_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = scarlens.load()
+    monkeypatch.setattr(classifier, "predict_framed", lambda *_, **__: 1 / 0)
+    with TestClient(create_app(classifier), base_url=HOST, raise_server_exceptions=False) as broken:
+        reply = predicted(broken, example())
+    assert reply.status_code == 500 and "ZeroDivisionError" in reply.json()["error"]
+    assert "default-src 'none'" in reply.headers["content-security-policy"]
+
+
+def test_large_json_is_refused_before_it_is_read(client: TestClient) -> None:
+    reply = client.post("/treatments", json={"plausible": ["boxcar"] * 100_000})
+    assert reply.status_code == 413
+
+
 def test_too_large_bodies_are_refused_and_the_next_photo_is_answered(client: TestClient) -> None:
     def chunks() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
@@ -223,7 +254,7 @@ def test_own_page_and_links_to_it_are_served(client: TestClient) -> None:
 
 
 def test_other_names_for_this_server_are_refused(client: TestClient) -> None:
-    for name in ("evil.example", "evil.example:8321", "127.0.0.1.evil.example", ""):
+    for name in ("evil.example", "evil.example:8321", "127.0.0.1.evil.example", "127.0.0.1:80.evil.example", ""):
         assert client.get("/about", headers={"host": name}).status_code == 400
     assert client.get("/about", headers={"host": "localhost:8321"}).status_code == 200
 

@@ -76,7 +76,10 @@ class Page:
         behaviour = {"behavior": "allow", "downloadPath": str(downloads)}
         browser.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
         browser.get(address)
-        self.wait(lambda: self.text("#notice"))
+        self.ready()
+
+    def ready(self) -> None:
+        self.wait(lambda: self.all("body[data-ready]"))
 
     def wait(self, condition: Any) -> Any:
         changing = (StaleElementReferenceException,)
@@ -110,6 +113,17 @@ class Page:
 
     def focused(self) -> WebElement:
         return self.browser.switch_to.active_element
+
+    def tell(self, name: str, value: str) -> None:
+        """Give a field of the person's form a value, as somebody would; also where the form is folded."""
+        self.js(
+            """const field = document.getElementById("context").elements[arguments[0]];
+            field.value = arguments[1];
+            const target = field instanceof RadioNodeList ? [...field].find((radio) => radio.checked) : field;
+            target.dispatchEvent(new Event("input", { bubbles: true }));""",
+            name,
+            value,
+        )
 
     def button(self, text: str) -> WebElement:
         return next(found for found in self.all("button") if found.text == text)
@@ -211,7 +225,7 @@ def test_refused_photo_says_why_and_shows_no_treatment(page: Page, photos: Path)
 
 def test_unreadable_photo_says_why(page: Page, photos: Path) -> None:
     page.choose(photos / "cut.jpg")
-    assert page.text("#answer h2") == "This file cannot be read"
+    assert page.text("#answer h2") == "This file has no answer"
     assert "expected a JPEG up to its end marker" in page.text("#answer")
 
 
@@ -243,7 +257,7 @@ def test_photo_can_be_dropped(page: Page) -> None:
 
 def test_what_is_ticked_adds_cautions(page: Page) -> None:
     page.choose(EXAMPLES / "ice_pick.jpg")
-    assert not page.all(".badge.avoid") and "No cautions for one person" in page.text("#answer")
+    assert not page.all(".badge.avoid") and "Nothing was told about the person" in page.text("#answer")
     page.click("#person summary")
     page.click("input[name=keloid_history][value=true]")
     page.wait(lambda: page.all(".badge.avoid"))
@@ -280,6 +294,71 @@ def test_scale_measures_again(page: Page) -> None:
     assert "never checked on real photographs" in page.text("#answer")
 
 
+SLOW = """
+const ask = window.fetch;
+window.fetch = async (address, request) => {
+  const content = request?.body?.get?.("mm_per_pixel") ?? request?.body;
+  if (String(address).endsWith(arguments[0]) && String(content).includes(arguments[1])) {
+    await new Promise((done) => setTimeout(done, 1500));
+  }
+  return ask(address, request);
+};
+"""
+"""Makes the page wait longer for the requests to a path whose body holds a text."""
+
+
+def test_late_reply_about_another_person_is_not_shown(page: Page) -> None:
+    page.choose(EXAMPLES / "ice_pick.jpg")
+    page.js(SLOW, "treatments", '"keloid_history":false')
+    page.tell("keloid_history", "false")
+    page.tell("keloid_history", "true")
+    page.wait(lambda: page.all(".badge.avoid"))
+    page.js("return new Promise((done) => setTimeout(done, 2500))")
+    assert page.all(".badge.avoid") and "Told: keloid history." in page.text(".cautions")
+
+
+def test_late_reply_for_another_scale_is_not_shown(page: Page) -> None:
+    page.choose(EXAMPLES / "boxcar.jpg")
+    page.js(SLOW, "predict", "0.1")
+    page.tell("mm_per_pixel", "0.1")
+    page.tell("mm_per_pixel", "0.05")
+    page.js("return new Promise((done) => setTimeout(done, 2500))")
+    page.settled()
+    measured = scarlens.predict(EXAMPLES / "boxcar.jpg", mm_per_pixel=0.05).measurement
+    assert measured and f"width: about {measured.width_mm:.1f} mm" in page.text("#answer")
+
+
+def test_months_that_are_not_told_count_as_now(page: Page) -> None:
+    page.choose(EXAMPLES / "ice_pick.jpg")
+    page.click("#person summary")
+    page.tell("isotretinoin", "stopped")
+    page.wait(lambda: "isotretinoin now" in page.text("#told"))
+    assert "counts as taken now" in page.text("#missing")
+    page.tell("months", "3.2")
+    page.wait(lambda: "isotretinoin 3.2 months ago" in page.text("#told"))
+    assert page.text("#missing") == ""
+
+
+def test_what_is_open_and_chosen_stays_when_the_person_changes(page: Page) -> None:
+    page.choose(EXAMPLES / "ice_pick.jpg")
+    page.all(".kind summary")[0].click()
+    page.all(".choices label")[3].click()
+    opened = [part.get_attribute("data-name") for part in page.all(".plan details[open]")]
+    page.tell("pregnant", "true")
+    page.wait(lambda: page.all(".cautions"))
+    assert [part.get_attribute("data-name") for part in page.all(".plan details[open]")] == opened
+    assert page.one(".choices input[value=rolling]").is_selected()
+    assert "How strongly rolling is seen" in page.text("figcaption")
+
+
+def test_plan_that_cannot_be_fetched_is_no_refusal(page: Page) -> None:
+    page.choose(EXAMPLES / "ice_pick.jpg")
+    page.js("window.fetch = () => Promise.reject(new TypeError('gone'))")
+    page.tell("pregnant", "true")
+    page.wait(lambda: "the server does not answer" in page.text("#answer"))
+    assert "refused" not in page.text("#answer") and not page.all(".outcomes")
+
+
 # --- many photos -----------------------------------------------------------------------------------------------------
 
 
@@ -306,6 +385,16 @@ def test_many_photos_are_a_table_that_sorts_and_filters(page: Page, photos: Path
     assert page.text("#shown") == "1 of 6 photos shown"
 
 
+def test_focus_stays_while_rows_move(page: Page, photos: Path) -> None:
+    page.choose(photos / "boxcar.jpg", photos / "ice_pick.jpg", photos / "rolling.jpg")
+    page.button("Ice pick").click()
+    row = next(found for found in page.all("button.photo") if found.text == "rolling.jpg")
+    page.js("arguments[0].focus()", row)
+    page.one("#choose").send_keys(str(EXAMPLES / "ice_pick_2.jpg"))
+    page.wait(lambda: len(page.all("#table tr.ok")) == 4)
+    assert page.focused().text == "rolling.jpg"
+
+
 def test_row_opens_the_answer_from_the_keyboard(page: Page, photos: Path) -> None:
     page.choose(photos / "boxcar.jpg", photos / "ice_pick.jpg", photos / "rolling.jpg")
     row = next(found for found in page.all("button.photo") if found.text == "rolling.jpg")
@@ -317,8 +406,10 @@ def test_row_opens_the_answer_from_the_keyboard(page: Page, photos: Path) -> Non
 
 def test_all_photos_can_be_removed(page: Page, photos: Path) -> None:
     page.choose(photos / "boxcar.jpg", photos / "ice_pick.jpg")
+    page.tell("pregnant", "true")
     page.click("#clear")
     assert not page.all("#table tbody tr") and not page.one("#answer").is_displayed()
+    assert page.text("#told") == "nothing told, so no cautions"  # the next person is another
 
 
 # --- taking along ----------------------------------------------------------------------------------------------------
@@ -345,36 +436,74 @@ def as_number(text: str) -> float | str:
         return text
 
 
+def test_table_has_a_row_for_a_file_that_never_reached_the_server(page: Page, photos: Path) -> None:
+    page.js("window.fetch = () => Promise.reject(new TypeError('gone'))")
+    page.choose(photos / "boxcar.jpg", photos / "=dark.png")
+    page.click("#csv")
+    rows = list(csv.DictReader(io.StringIO(page.downloaded("scarlens.csv"))))
+    assert [row["path"] for row in rows] == ["boxcar.jpg", "'=dark.png"]
+    assert all(row["status"] == "error" and "does not answer" in row["reason"] for row in rows)
+
+
 def test_answers_as_json(page: Page, photos: Path) -> None:
     page.choose(photos / "boxcar.jpg", photos / "cut.jpg")
     page.click("#json")
-    first, second = json.loads(page.downloaded("scarlens.json"))
+    saved = json.loads(page.downloaded("scarlens.json"))
+    first, second = saved["answers"]
+    assert saved["notice"] == NOTICE and set(saved["told"].values()) == {None}
     expected = scarlens.predict(photos / "boxcar.jpg").to_dict()
-    assert first["path"] == "boxcar.jpg" and first["notice"] == NOTICE
+    assert first["path"] == "boxcar.jpg" and first["notice"] == NOTICE and "error" not in first
     assert first["treatment"] == expected["treatment"] and "picture" not in first
     assert "end marker" in second["error"]
 
 
 def test_page_of_an_answer_needs_nothing_else(page: Page) -> None:
     page.choose(EXAMPLES / "ice_pick.jpg")
+    page.tell("skin_type", "5")
+    page.tell("pregnant", "true")
+    page.settled()
     page.button("Page (HTML)").click()
     saved = page.downloaded("ice_pick.html")
     assert "<script" not in saved and "http://127" not in saved and "<canvas" not in saved
     assert "003_a987b77342a1f779.txt" in saved and NOTICE in saved and "30-60 %" in saved
+    assert "Told: skin type V, pregnant." in saved
     page.browser.get((page.downloads / "ice_pick.html").as_uri())
     assert page.text("h2") == "Most probable: ice pick scars"
     assert page.js("return document.querySelector('.layers img').naturalWidth") == 384
-    assert not page.all("button") and not page.all("details:not([open])")
+    assert not page.all("button") and not page.all(".type[open] .kind:not(.facts, [open])")
+    assert page.one(".legend").is_displayed() and len(page.all(".legend .swatch")) == 3
 
 
-def test_printed_page_holds_everything_that_was_folded(page: Page) -> None:
+def test_printed_page_holds_every_claim_about_the_treatments_of_the_type(page: Page) -> None:
     page.choose(EXAMPLES / "ice_pick.jpg")
     folded = len(page.all("#answer details:not([open])"))
     assert folded > 3
     page.js("window.dispatchEvent(new Event('beforeprint'))")
-    assert not page.all("#answer details:not([open])")
+    shown = page.text("#answer")
+    plan = scarlens.predict(EXAMPLES / "ice_pick.jpg").treatment
+    assert plan
+    for treatment in plan.types[0].treatments:
+        assert all(claim.says in shown for claim in treatment.claims), treatment.name
     page.js("window.dispatchEvent(new Event('afterprint'))")
     assert len(page.all("#answer details:not([open])")) == folded
+
+
+def test_paper_shows_every_column(page: Page) -> None:
+    page.choose(EXAMPLES / "ice_pick.jpg")
+    page.tell("keloid_history", "true")
+    page.settled()
+    paper = {"width": 680, "height": 960, "deviceScaleFactor": 1, "mobile": False}  # A4 within its margins
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert page.js("return document.documentElement.scrollWidth") <= 680
+        cells = page.js(
+            "return [...document.querySelectorAll('.outcomes td')].map((cell) => cell.getBoundingClientRect())"
+        )
+        assert cells and max(cell["right"] for cell in cells) <= 680
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 # --- for everybody ---------------------------------------------------------------------------------------------------
@@ -447,7 +576,7 @@ def test_every_field_has_a_name_and_the_keyboard_reaches_all(page: Page, photos:
 def test_nothing_is_asked_of_other_machines(page: Page, photos: Path) -> None:
     page.browser.get_log("performance")
     page.browser.get(page.address)
-    page.wait(lambda: page.text("#notice"))
+    page.ready()
     page.choose(*photos.glob("*.jpg"))
     entries = [json.loads(entry["message"])["message"] for entry in page.browser.get_log("performance")]
     asked = {entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent"}
@@ -458,6 +587,8 @@ def test_nothing_is_asked_of_other_machines(page: Page, photos: Path) -> None:
 def test_console_stays_quiet(page: Page) -> None:
     page.browser.get_log("browser")
     page.browser.get(page.address)
-    page.wait(lambda: page.text("#notice"))
+    page.ready()
     page.choose(EXAMPLES / "rolling.jpg")
+    page.button("Page (HTML)").click()
+    page.downloaded("rolling.html")
     assert page.browser.get_log("browser") == []

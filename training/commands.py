@@ -13,7 +13,7 @@ import typer
 
 from scarlens.inference.commands import AsJson
 from scarlens.inference.prediction import NOTICE
-from scarlens.inference.terminal import GO_ON, LEADS, counter, examples, output, say, when_interrupted
+from scarlens.inference.terminal import GO_ON, LEADS, counter, examples, output, report, say, when_interrupted
 
 if TYPE_CHECKING:
     from scarlens.datasets.photos import LabelledPhoto
@@ -139,7 +139,7 @@ def train(
         checkpoint = train_checkpoint(
             photos, resolved, out, device=device, resume=resume, held_out=held_out, allow_parted=copies == "allow"
         )
-    say(f"checkpoint: {checkpoint}")
+    report(f"checkpoint: {checkpoint}")
 
 
 @commands.command(
@@ -179,7 +179,7 @@ def crossvalidate(
             device=device,
             resume=resume,
             allow_parted=copies == "allow",
-            report=say,
+            report=report,
         )
     _print_figures(figures, as_json=as_json)
 
@@ -201,7 +201,7 @@ def evaluate(
     photos = _labelled_photos(data, out_of_scope, [], copies="allow")
     with counter("scored", len(photos)) as advance:
         figures = evaluate_checkpoint(checkpoint, photos, out, device=device, advance=advance)
-    say(f"report: {out / 'report.html'}")
+    report(f"report: {out / 'report.html'}")
     _print_figures(figures, as_json=as_json)
 
 
@@ -237,17 +237,19 @@ def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path
     with counter("read and compared", 2 * len(photos)) as advance:
         good, errors = readable_photos(photos, merge=copies == "merge", compare=copies != "allow", advance=advance)
     for error in errors:
-        say(f"left out: {error}")
+        report(f"left out: {error}")
     unnamed = sum(photo.subject is None for photo in photos)
     stand_in = f"; {unnamed} came without a subject, copies of a picture stand in for it" if unnamed else ""
-    say(f"{len(good)} photos of {len({photo.subject for photo in good})} subjects{stand_in}")
+    report(f"{len(good)} photos of {len({photo.subject for photo in good})} subjects{stand_in}")
     return good
 
 
 def _print_figures(figures: dict[str, Any], *, as_json: bool) -> None:
     from scarlens.training.evaluate import summary_lines
 
-    if as_json and LEADS:
+    if not LEADS:
+        return
+    if as_json:
         print(json.dumps(figures))
-    elif not as_json:
+    else:
         output.print("\n".join(summary_lines(figures)), markup=False)

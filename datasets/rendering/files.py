@@ -90,6 +90,8 @@ def write_photos(
 
     Raises:
         ValueError: when `count` or `workers` is below 1.
+        NotADirectoryError: when a file has the folder's name.
+        OSError: when files cannot be written.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
@@ -98,8 +100,7 @@ def write_photos(
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     out = Path(out)
-    for folder in (*LABELS, "type_maps"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    _make_folders(out)
     seeds = np.random.SeedSequence(seed).generate_state(count, np.uint64) >> np.uint64(11)  # 53 bits: exact in JSON
     labels = [LABELS[number % len(LABELS)] for number in range(count)]
     orders = [
@@ -116,6 +117,14 @@ def write_photos(
     manifest = out / "manifest.csv"
     _write_table(manifest, PHOTO_COLUMNS, (truth.photo for truth in truths))
     return manifest
+
+
+def _make_folders(out: Path) -> None:
+    for folder in (out, *(out / name for name in (*LABELS, "type_maps"))):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise NotADirectoryError(f"{folder}: expected a folder, found a file") from error
 
 
 def write_examples(out: str | Path) -> Path:
@@ -146,9 +155,20 @@ def _mapper(workers: int) -> Iterator[Callable[..., Iterable[_Truth]]]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_work)
     try:
-        yield partial(pool.map, chunksize=4)
+        yield partial(_map_over, pool)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _map_over(pool: ProcessPoolExecutor, work: Callable[..., _Truth], orders: Iterable[_Order]) -> Iterator[_Truth]:
+    """Start the workers; one that is born while Ctrl-C is held back never hears of it, also before `_begin_work`."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        return pool.map(work, orders, chunksize=4)
+    held_back = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.map(work, orders, chunksize=4)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
 
 
 def _begin_work() -> None:

@@ -9,16 +9,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import FastAPI, Form, Request
+from fastapi import Depends, FastAPI, Form, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
+from starlette.types import ASGIApp
 
 from ...datasets.errors import ScarlensError
 from ...datasets.labels import DISPLAY_NAMES, SCAR_TYPES
-from ...datasets.preprocess import FramedPhoto
 from ...datasets.reader import MAX_BYTES
 from ..batch import photo_row
 from ..catalogue import FACT_TOPICS, FIGURES, KINDS, NATURES, SUBJECTS
@@ -27,9 +27,9 @@ from ..engine import usable_cores
 from ..measurement import WITHHELD
 from ..prediction import NOTICE, REASONS
 from ..reading import FileToRead, ReadingProcesses, ReadPhoto
-from ..regions import COLOURS
+from ..regions import hex_colour
 from ..safety import mentions
-from ..table import Row
+from ..table import COLUMNS, Row, escaped
 from ..treatments import plan
 from .guard import Guard
 from .schema import About, Answer, PhotoForm, Plan, PlanRequest, Problem
@@ -48,15 +48,14 @@ _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     422: {"description": "The photo cannot be read, or a field is wrong.", "model": Problem},
 }
 
-# Uploads stay in memory: Starlette would spool those above a megabyte into a file.
-MultiPartParser.spool_max_size = MAX_BODY
 
-
-def create_app(classifier: Classifier) -> FastAPI:
-    """Return the application that answers with a classifier.
+def create_app(classifier: Classifier) -> ASGIApp:
+    """Return the application that answers with a classifier, behind its guard.
 
     Photos are read in processes that begin when it is started, and end when it is stopped.
     """
+    # Uploads stay in memory: Starlette would spool those above a megabyte into a file.
+    MultiPartParser.spool_max_size = MAX_BODY
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, ReadingProcesses]]:
@@ -71,19 +70,20 @@ def create_app(classifier: Classifier) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # both load scripts from elsewhere
         redoc_url=None,
+        telemetry={"auto_configure": False},
     )
-    app.add_middleware(Guard, max_body=MAX_BODY)
     app.add_exception_handler(RequestValidationError, _wrong_field)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(ScarlensError, _own_problem)
+    app.add_exception_handler(Exception, _unexpected)
 
-    @app.post("/predict", response_model=Answer, responses=_PROBLEMS)
+    @app.post("/predict", response_model=Answer, responses=_PROBLEMS, dependencies=[Depends(_each_field_once)])
     def predict(request: Request, form: Annotated[PhotoForm, Form(media_type="multipart/form-data")]) -> Any:
         """Classify one photo, and say what the documents say about the types that it may show.
 
         Field `photo`: an image file. It stays in memory, and is forgotten with the reply.
         """
-        file = FileToRead((form.photo.filename or "").encode("utf-8", "surrogateescape"), form.photo.file.read())
+        file = FileToRead((form.photo.filename or "").encode("utf-8", "surrogatepass"), form.photo.file.read())
         return _answered(classifier, request.state.processes.read(file), form)
 
     @app.post("/treatments", response_model=Plan, responses=_PROBLEMS)
@@ -91,17 +91,25 @@ def create_app(classifier: Classifier) -> FastAPI:
         """Return what the documents say about the types of an answer, with the cautions for a person."""
         return plan(request.label, request.plausible, request.context()).to_dict()
 
+    # These two wait for no photo, nor for a thread that does.
     @app.get("/about", response_model=About)
-    def about() -> Any:
+    async def about() -> Any:
         """Return what a page needs to know about this server."""
         return _about(classifier)
 
     @app.get("/", include_in_schema=False)
-    def page() -> FileResponse:
+    async def page() -> FileResponse:
         return FileResponse(_PAGE / "index.html")
 
     app.mount("/page", StaticFiles(directory=_PAGE))
-    return app
+    return Guard(app, large_bodies={"/predict": MAX_BODY})
+
+
+async def _each_field_once(request: Request) -> None:
+    """Refuse a form that gives a field twice: which of two skin types counts must not be guessed."""
+    names = [name for name, _ in (await request.form()).multi_items()]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise HTTPException(422, f"expected each field once, found more of {escaped(', '.join(doubled))}")
 
 
 def _answered(classifier: Classifier, photo: ReadPhoto, form: PhotoForm) -> dict[str, Any] | JSONResponse:
@@ -109,23 +117,18 @@ def _answered(classifier: Classifier, photo: ReadPhoto, form: PhotoForm) -> dict
     if photo.framed is None:
         row = photo_row(photo, None, classifier.model_id)
         return _problem(422, f"{row['path'] or 'the photo'}: {row['reason']}", row)
-    framed = FramedPhoto(photo.framed, photo.height or 0, photo.width or 0)
-    answer = classifier.predict_framed([framed], context=form.context(), mm_per_pixel=form.mm_per_pixel)[0]
+    answer = classifier.predict_framed([photo.as_framed()], context=form.context(), mm_per_pixel=form.mm_per_pixel)[0]
     picture = f"data:image/jpeg;base64,{base64.b64encode(photo.preview or b'').decode()}" if form.picture else None
     return answer.to_dict() | {"row": photo_row(photo, answer, classifier.model_id), "picture": picture}
 
 
 def _about(classifier: Classifier) -> dict[str, Any]:
-    colours = ("#{:02x}{:02x}{:02x}".format(*COLOURS[name]) for name in SCAR_TYPES)
     return {
         "version": version("scarlens"),
         "model_id": classifier.model_id,
         "notice": NOTICE,
         "max_bytes": MAX_BYTES,
-        "types": [
-            {"name": name, "title": DISPLAY_NAMES[name], "colour": colour}
-            for name, colour in zip(SCAR_TYPES, colours, strict=True)
-        ],
+        "types": [{"name": name, "title": DISPLAY_NAMES[name], "colour": hex_colour(name)} for name in SCAR_TYPES],
         "reasons": REASONS,
         "kinds": KINDS,
         "topics": FACT_TOPICS,
@@ -133,6 +136,7 @@ def _about(classifier: Classifier) -> dict[str, Any]:
         "natures": NATURES,
         "quantities": {name: before for name, (before, _) in FIGURES.items()},
         "mentions": mentions(),
+        "columns": COLUMNS,
         "withheld": WITHHELD,
     }
 
@@ -141,7 +145,8 @@ def _wrong_field(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
-    return _problem(422, f"{where}: {first['msg']}; /openapi.json describes every field")
+    wrong = "expected an image file" if where == "photo" and first["type"] == "value_error" else first["msg"]
+    return _problem(422, escaped(f"{where}: {wrong}; /openapi.json describes every field"))
 
 
 def _http_problem(_: Request, error: Exception) -> JSONResponse:
@@ -153,6 +158,10 @@ def _http_problem(_: Request, error: Exception) -> JSONResponse:
 
 def _own_problem(_: Request, error: Exception) -> JSONResponse:
     return _problem(500, str(error))
+
+
+def _unexpected(_: Request, error: Exception) -> JSONResponse:
+    return _problem(500, f"expected no such error, found {type(error).__name__}; the server's terminal says more")
 
 
 def _problem(status: int, error: str, row: Row | None = None) -> JSONResponse:

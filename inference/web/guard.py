@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,8 +13,10 @@ from starlette.responses import JSONResponse
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HOSTS: Final = ("127.0.0.1", "localhost")
+_OWN_NAME: Final = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?", re.IGNORECASE)
 """The names this server answers to: another name that leads here is an attacker's (DNS rebinding)."""
+
+_SMALL: Final = 10_000  # bytes of a body where none is expected to be large
 
 _SAFE_REPLY: Final = {
     # Nothing from elsewhere is loaded or sent, nothing runs that is not a file of ours, no page may frame this one.
@@ -31,9 +35,9 @@ _SAFE_REPLY: Final = {
 class Guard:
     """An ASGI application around another."""
 
-    def __init__(self, app: ASGIApp, *, max_body: int) -> None:
-        """Put it before `app`; bodies may have `max_body` bytes."""
-        self._app, self._max_body = app, max_body
+    def __init__(self, app: ASGIApp, *, large_bodies: Mapping[str, int]) -> None:
+        """Put it before `app`; `large_bodies` says, by path, how many bytes a body may have where that is many."""
+        self._app, self._large_bodies = app, large_bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -47,34 +51,36 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        if headers.get("host", "").partition(":")[0] not in HOSTS:
-            refusal = f"expected a request to {' or '.join(HOSTS)}, found one to another name"
+        most = self._large_bodies.get(scope["path"], _SMALL)
+        if not _OWN_NAME.fullmatch(headers.get("host", "")):
+            refusal = "expected a request to 127.0.0.1 or localhost, found one to another name"
             await JSONResponse({"error": refusal}, 400)(scope, receive, send_safely)
         elif _is_from_elsewhere(scope["method"], headers):
             refusal = "expected a request of this page, found one of another site; open the page's own address"
             await JSONResponse({"error": refusal}, 403)(scope, receive, send_safely)
-        elif int(headers.get("content-length", "0")) > self._max_body:
-            await JSONResponse({"error": self._too_large}, 413)(scope, receive, send_safely)
+        elif int(headers.get("content-length", "0")) > most:
+            await JSONResponse({"error": _too_large(most)}, 413)(scope, receive, send_safely)
         else:
-            await self._app(scope, self._counted(receive), send_safely)
+            await self._app(scope, _counted(receive, most), send_safely)
 
-    @property
-    def _too_large(self) -> str:
-        return f"expected at most {self._max_body:,} bytes, found more; send one photo at a time, or a smaller one"
 
-    def _counted(self, receive: Receive) -> Receive:
-        """Return `receive`, which ends a body that grows too large: one sent in chunks does not say its length."""
-        received = 0
+def _too_large(most: int) -> str:
+    return f"expected at most {most:,} bytes, found more; send one photo at a time, or a smaller one"
 
-        async def receive_counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_body:
-                raise HTTPException(413, self._too_large)
-            return message
 
-        return receive_counted
+def _counted(receive: Receive, most: int) -> Receive:
+    """Return `receive`, which ends a body that grows too large: one sent in chunks does not say its length."""
+    received = 0
+
+    async def receive_counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > most:
+            raise HTTPException(413, _too_large(most))
+        return message
+
+    return receive_counted
 
 
 def _is_from_elsewhere(method: str, headers: Headers) -> bool:
@@ -82,8 +88,7 @@ def _is_from_elsewhere(method: str, headers: Headers) -> bool:
 
     Programs send neither header. A link that leads here from elsewhere is followed: it shows the page, and no more.
     """
-    origin = headers.get("origin")
-    if origin is not None and origin != f"http://{headers.get('host')}":
+    if any(origin != f"http://{headers.get('host')}" for origin in headers.getlist("origin")):
         return True
     site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode")
     return site not in ("none", "same-origin") and not (method == "GET" and mode == "navigate")

@@ -46,7 +46,7 @@ class PhotoForm(Person):
 
     photo: Annotated[UploadFile, Field(description="An image file.")]
     mm_per_pixel: Annotated[
-        float | None, Field(gt=0, allow_inf_nan=False, description="Skin that a pixel of the upright photo shows.")
+        float | None, Field(ge=1e-9, allow_inf_nan=False, description="Skin that a pixel of the upright photo shows.")
     ] = None
     picture: Annotated[bool, Field(description="Whether the answer carries a small picture of the photo.")] = False
 
@@ -145,16 +145,6 @@ class Document(BaseModel):
     kind: str
 
 
-class Told(BaseModel):
-    """What was told about the person, as it was understood."""
-
-    skin_type: int | None
-    pregnant: bool | None
-    isotretinoin_months: float | None
-    active_acne: bool | None
-    keloid_history: bool | None
-
-
 class Plan(BaseModel):
     """What the documents say about the types of an answer: information, not advice."""
 
@@ -162,7 +152,7 @@ class Plan(BaseModel):
     undecided: bool
     types: list[TypePlan]
     general: TypePlan
-    context: Told | None
+    context: Annotated[Person | None, Field(description="What was told, as it was understood.")]
     not_told: list[str]
     cautions: list[Caution]
     avoid: Annotated[list[str], Field(description="Ids of the treatments to be avoided for what was told.")]
@@ -252,4 +242,5 @@ class About(BaseModel):
     natures: Annotated[dict[str, str], Field(description="How statements can disagree, the gravest first.")]
     quantities: Annotated[dict[str, str], Field(description="What stands before a figure of each quantity.")]
     mentions: Annotated[dict[str, str], Field(description="Words for treatments in texts, and their ids.")]
+    columns: Annotated[list[str], Field(description="The columns of a table of photos, in order.")]
     withheld: Annotated[dict[str, str], Field(description="Why a measurement is missing, as sentences.")]

@@ -16,7 +16,8 @@ from .app import create_app
 ADDRESS: Final = "127.0.0.1"
 """The only address that is listened on: photos of faces never leave the machine."""
 
-_MOST_CONNECTIONS: Final = 64  # above it the reply is 503; a browser opens six
+_MOST_CONNECTIONS: Final = 24  # above it the reply is 503; a browser opens six, each can hold one photo in memory
+_PATIENCE: Final = 3  # seconds that an upload under way has to end when the server is stopped
 
 
 class PortError(ScarlensError):
@@ -41,6 +42,7 @@ def serve(classifier: Classifier, *, port: int, started: Callable[[str], None]) 
             access_log=False,  # names of photos are nobody's business
             server_header=False,
             limit_concurrency=_MOST_CONNECTIONS,
+            timeout_graceful_shutdown=_PATIENCE,
         )
         started(f"http://{ADDRESS}:{listener.getsockname()[1]}/")
         with suppress(KeyboardInterrupt):  # it stops in good order, and raises the signal again

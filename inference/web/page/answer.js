@@ -1,20 +1,21 @@
-// One photo's answer: the picture with the regions, the bars, the reason for silence, the plan.
+// One photo's answer: the picture with the regions, the bars, the reason for silence, and a place for the plan.
 
 import { element, percent } from "./dom.js";
-import { planSections } from "./plan.js";
 import { paint } from "./regions.js";
 
-/** Return the parts of the answer for a photo; `plan` is null for one that is refused, `tools` what can be done with it. */
-export function answerParts(photo, plan, about, tools) {
+const ALL_THREE = "At each place the type that the network would choose there: a hint, not an outline.";
+
+/** Return the parts of the answer for a photo; `tools` is what can be done with it. The plan goes into `.plan`. */
+export function answerParts(photo, about, tools) {
   if (photo.status === "waiting") return [heading(photo, "Being looked at …")];
   if (photo.status === "error") {
-    return [heading(photo, "This file cannot be read"), element("p", { class: "banner" }, photo.problem), notice(about)];
+    return [heading(photo, "This file has no answer"), element("p", { class: "banner" }, photo.problem), tools, notice(about)];
   }
   return [
     heading(photo, headline(photo.answer, about)),
     element("div", { class: "halves" }, pictureOf(photo, about), findings(photo.answer, about, tools)),
     notice(about),
-    ...(plan ? planSections(plan, about) : [element("p", { class: "banner" }, "No treatment is shown for a photo that is refused.")]),
+    element("div", { class: "plan" }),
   ];
 }
 
@@ -26,7 +27,7 @@ function notice(about) {
   return element("p", { class: "notice" }, about.notice);
 }
 
-export function headline(answer, about) {
+function headline(answer, about) {
   if (answer.label === null) return `Can't tell: ${about.reasons[answer.reason]}`;
   return `Most probable: ${titleOf(answer.label, about)} scars`;
 }
@@ -44,9 +45,14 @@ function pictureOf(photo, about) {
     input: () => { canvas.style.opacity = strength.value / 100; },
   });
   canvas.style.opacity = strength.value / 100;
+  const caption = element("p", { class: "soft" }, ALL_THREE);
+  const show = (title, only) => {
+    paint(canvas, answer, about.types, only);
+    caption.textContent = only === null ? ALL_THREE : `How strongly ${title} is seen at each place: a hint, not an outline.`;
+  };
   const choices = [["all three", null], ...about.types.map((type, index) => [type.title, index])].map(([title, only]) =>
     element("label", { class: "choice" },
-      element("input", { type: "radio", name: "only", value: title, checked: only === null, change: () => paint(canvas, answer, about.types, only) }),
+      element("input", { type: "radio", name: "only", value: title, checked: only === null, change: () => show(title, only) }),
       only !== null && swatch(about.types[only]), title));
   const described = about.types.map((type) => `${type.title} stands out in ${percent(shareOf(answer.regions, type, about))} of it`).join(", ");
   return element("figure", { class: "picture" },
@@ -55,7 +61,7 @@ function pictureOf(photo, about) {
       element("fieldset", { class: "choices controls" }, element("legend", {}, "Where each type is seen"), choices),
       element("p", { class: "legend" }, about.types.map((type) => [swatch(type), `${type.title} `])),
       element("label", { class: "controls" }, "Strength of the colours ", strength),
-      element("p", { class: "soft" }, "A hint, not an outline: at each place the type that the network would choose there.")));
+      caption));
 }
 
 function swatch(type) {
@@ -77,7 +83,7 @@ function findings(answer, about, tools) {
     element("h3", { id: "bars-title" }, "How probable is each type?"),
     element("ul", { class: "bars", "aria-labelledby": "bars-title" }, types.map((type) => bar(type, answer))),
     element("p", {}, element("strong", {}, "Plausible: "), answer.plausible.map((name) => titleOf(name, about)).join(", "), ". ",
-      element("span", { class: "soft" }, "Such a set is meant to hold the true type in 90 % of cases; experts, too, agree on only about half of all scars.")),
+      element("span", { class: "soft" }, "Such a set is meant to hold the true type in 90 % of cases. Three expert raters found only about half of all scars in common (Kang et al. 2016, J Drugs Dermatol 15:693).")),
     element("p", {}, element("strong", {}, "Shows one of the three types: "), percent(answer.in_scope), "."),
     answer.measurement && measurement(answer.measurement, about),
     element("p", { class: "soft" }, `Photo of ${answer.width} × ${answer.height} pixels; model ${answer.model_id}.`),

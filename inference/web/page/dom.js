@@ -12,6 +12,10 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+export function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** Return a share in percent; what is not quite all or nothing is not rounded to it. */
 export function percent(share, digits = 0) {
   const text = (100 * share).toFixed(digits);
@@ -20,7 +24,7 @@ export function percent(share, digits = 0) {
   return `${text} %`;
 }
 
-/** Replace an address's fragment by a move of the focus, so that the keyboard goes on from there. */
+/** Move the focus to a part of the page and show its beginning, so that the keyboard goes on from there. */
 export function focusOn(target) {
   target.focus({ preventScroll: true });
   target.scrollIntoView({ block: "start" });

@@ -5,11 +5,24 @@ import { element } from "./dom.js";
 // As in inference/table.py: what a spreadsheet would run gets an apostrophe before it.
 const FORMULA = /^(?:[\t\r\n]|\s*[-=+@'\uff1d\uff0b\uff0d\uff20])/;
 
-/** Save the rows of photos as CSV, as `scarlens batch` writes it. */
-export function saveTable(photos) {
-  const rows = photos.map((photo) => photo.row).filter(Boolean);
-  const lines = [Object.keys(rows[0] ?? {}), ...rows.map(Object.values)].map((cells) => cells.map(quoted).join(","));
-  save("scarlens.csv", "text/csv", `${lines.join("\n")}\n`);
+/** What is opened for paper and in a saved page: there, claims must not hide behind their kind. */
+export const CLAIMS = ".type[open] .kind:not(.facts)";
+
+/** Save the rows of photos as CSV with the columns of `scarlens batch`; photos that still wait have none. */
+export function saveTable(photos, about) {
+  const rows = photos.filter(isDone).map((photo) => photo.row ?? rowWithout(photo, about));
+  const lines = [about.columns, ...rows.map((row) => about.columns.map((column) => row[column]))];
+  save("scarlens.csv", "text/csv", lines.map((cells) => `${cells.map(quoted).join(",")}\n`).join(""));
+}
+
+function isDone(photo) {
+  return photo.status !== "waiting";
+}
+
+/** Return the row of a file that never reached the server. */
+function rowWithout(photo, about) {
+  const empty = Object.fromEntries(about.columns.map((column) => [column, null]));
+  return { ...empty, path: photo.name, status: "error", reason: photo.problem, model_id: about.model_id };
 }
 
 function quoted(value) {
@@ -18,32 +31,35 @@ function quoted(value) {
   return `"${safe.replaceAll('"', '""')}"`;
 }
 
-/** Save the answers of photos as JSON, each with what the documents say and without the picture. */
-export async function saveAnswers(photos, planOf) {
-  const answers = [];
-  for (const photo of photos) {
-    answers.push(photo.answer ? { path: photo.row.path, ...photo.answer, picture: undefined, treatment: await planOf(photo) } : { path: photo.name, error: photo.problem });
-  }
-  save("scarlens.json", "application/json", JSON.stringify(answers, null, 2));
+/** Save the answers of photos as JSON, each with what the documents say to this person and without the picture. */
+export async function saveAnswers(photos, person, about, planOf) {
+  const done = photos.filter(isDone);
+  const answers = await Promise.all(done.map(async (photo) => photo.answer
+    ? { path: photo.row.path, ...photo.answer, picture: undefined, treatment: await planOf(photo, person) }
+    : { path: photo.name, error: photo.problem }));
+  save("scarlens.json", "application/json", JSON.stringify({ notice: about.notice, told: person, answers }, null, 2));
 }
 
 /** Save one answer as a page that needs nothing else and prints well. */
-export async function savePage(article, name) {
-  const style = await (await fetch("page/page.css")).text();
+export function savePage(article, name) {
   const copy = article.cloneNode(true);
   copy.removeAttribute("tabindex");
   copy.querySelectorAll(".controls, .toolbar").forEach((part) => part.remove());
-  copy.querySelectorAll("details").forEach((part) => part.setAttribute("open", ""));
+  copy.querySelectorAll(CLAIMS).forEach((part) => part.setAttribute("open", ""));
   const layers = copy.querySelector(".layers");
-  if (layers) layers.replaceChildren(element("img", { src: together(article.querySelector(".layers")), alt: layers.querySelector("img").alt }));
-  const page = document.implementation.createHTMLDocument(`scarlens: ${name}`);
-  page.documentElement.lang = "en";
-  page.head.append(
-    element("meta", { charset: "utf-8" }), element("meta", { name: "viewport", content: "width=device-width, initial-scale=1" }),
-    element("meta", { "http-equiv": "Content-Security-Policy", content: "default-src 'none'; img-src data:; style-src 'unsafe-inline'" }),
-    element("style", {}, style));
-  page.body.append(copy);
-  save(`${name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}_-]+/gu, "_") || "photo"}.html`, "text/html", `<!doctype html>\n${page.documentElement.outerHTML}`);
+  layers.replaceChildren(element("img", { src: together(article.querySelector(".layers")), alt: layers.querySelector("img").alt }));
+  // As text: in this page a <style> that is made by a script would be refused.
+  const page = `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+${element("title", {}, `scarlens: ${name}`).outerHTML}<style>${ownStyle()}</style></head>
+<body class="saved"><header class="top"><h1>scarlens</h1></header><main>${copy.outerHTML}</main></body></html>
+`;
+  save(`${name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}_-]+/gu, "_") || "photo"}.html`, "text/html", page);
+}
+
+function ownStyle() {
+  return [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]).map((rule) => rule.cssText).join("\n");
 }
 
 /** Return the photo and the colours over it as one picture, as strong as they are shown. */

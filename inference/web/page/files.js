@@ -1,6 +1,6 @@
 // Files that were dropped or chosen, with their names; folders are gone through.
 
-/** Return [file, name] for everything that was dropped; the name holds the folders above it. */
+/** Return [file, name], or [null, name, problem], for everything that was dropped; the name holds the folders above. */
 export async function droppedFiles(transfer) {
   const entries = [...transfer.items].filter((item) => item.kind === "file").map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile());
   const found = [];
@@ -11,6 +11,14 @@ export async function droppedFiles(transfer) {
 async function filesOf(entry) {
   if (entry === null) return [];
   if (entry instanceof File) return [[entry, entry.name]];
+  try {
+    return await filesBelow(entry);
+  } catch (error) {
+    return [[null, entry.fullPath.replace(/^\//, ""), `cannot be opened: ${error.message}`]];
+  }
+}
+
+async function filesBelow(entry) {
   if (entry.isFile) {
     const file = await new Promise((done, failed) => entry.file(done, failed));
     return [[file, entry.fullPath.replace(/^\//, "")]];

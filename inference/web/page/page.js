@@ -2,10 +2,11 @@
 
 import { answerParts } from "./answer.js";
 import { element, focusOn } from "./dom.js";
-import { saveAnswers, savePage, saveTable } from "./downloads.js";
+import { CLAIMS, saveAnswers, savePage, saveTable } from "./downloads.js";
 import { droppedFiles } from "./files.js";
-import { summary, told } from "./person.js";
+import { incomplete, summary, told } from "./person.js";
 import { fillTable, shownPhotos } from "./photos.js";
+import { planSections } from "./plan.js";
 import * as server from "./server.js";
 
 const AT_ONCE = 2; // photos that are sent at a time: the server reads one on each core
@@ -13,19 +14,27 @@ const AT_ONCE = 2; // photos that are sent at a time: the server reads one on ea
 const by = (id) => document.getElementById(id);
 const state = {
   about: null,
-  photos: [], // { file, name, status: waiting | ok | abstained | error, answer, problem, row }
+  photos: [], // { file, name, status: waiting | ok | abstained | error, asked, answer, problem, row }
   chosen: null,
+  drawn: null, // the answer that stands in the article
   view: { column: null, falling: false, filter: "", search: "" },
   plans: new Map(), // what the documents say, by types and person
+  turn: 0, // of showing a plan: what an earlier turn waited for is not shown any more
+  scale: null,
   running: 0,
 };
 
 async function start() {
-  state.about = await server.about();
-  by("notice").textContent = state.about.notice;
-  by("about").textContent = `scarlens ${state.about.version}, model ${state.about.model_id}. ${state.about.notice}`;
+  try {
+    state.about = await server.about();
+  } catch {
+    by("status").textContent = server.GONE;
+    return;
+  }
+  by("about").textContent = `scarlens ${state.about.version}, model ${state.about.model_id}.`;
   showTold();
   listen();
+  document.body.dataset.ready = "";
 }
 
 function listen() {
@@ -48,45 +57,51 @@ function listen() {
   });
   document.addEventListener("paste", (event) => add([...event.clipboardData.files].map((file) => [file, file.name])));
   by("context").addEventListener("submit", (event) => event.preventDefault());
-  by("context").addEventListener("change", changedContext);
+  for (const type of ["input", "change"]) by("context").addEventListener(type, changedContext); // a list may tell only one
   by("filter").addEventListener("change", (event) => look({ filter: event.target.value }));
   by("search").addEventListener("input", (event) => look({ search: event.target.value }));
-  by("csv").addEventListener("click", () => saveTable(shown()));
-  by("json").addEventListener("click", () => saveAnswers(shown(), planOf));
+  by("csv").addEventListener("click", () => saveTable(shown(), state.about));
+  by("json").addEventListener("click", () => saveJson(shown()));
   by("clear").addEventListener("click", clear);
-  window.addEventListener("beforeprint", () => openAll(true));
-  window.addEventListener("afterprint", () => openAll(false));
+  window.addEventListener("beforeprint", () => openClaims(true));
+  window.addEventListener("afterprint", () => openClaims(false));
 }
 
 // --- photos in, answers out ---
 
+/** Take in [file, name, problem]; the problem is of what could not even be opened. */
 function add(files) {
-  const added = files.map(([file, name]) => ({ file, name, status: "waiting", answer: null, problem: null, row: null }));
+  if (files.length === 0) return;
+  const added = files.map(([file, name, problem = null]) => ({ file, name, asked: null, answer: null, row: null, problem, status: problem ? "error" : "waiting" }));
   state.photos.push(...added);
-  state.chosen ??= added[0] ?? null;
+  state.chosen ??= added[0];
+  by("status").textContent = `Looking at ${counted(state.photos)}`;
   show();
   work();
 }
 
 function work() {
   while (state.running < AT_ONCE) {
-    const photo = state.photos.find((candidate) => candidate.status === "waiting" && !candidate.sent);
+    const photo = state.photos.find((candidate) => candidate.status === "waiting" && candidate.asked === null);
     if (!photo) break;
-    photo.sent = true;
     state.running += 1;
     ask(photo).finally(() => {
       state.running -= 1;
-      show(photo);
+      show();
       work();
     });
   }
 }
 
+/** Ask for a photo's answer; one that comes after the question has changed is dropped. */
 async function ask(photo) {
+  const question = { mm_per_pixel: state.scale };
+  photo.asked = question;
   const { max_bytes: most } = state.about;
   const reply = photo.file.size > most
     ? { problem: `expected at most ${most.toLocaleString("en")} bytes, found ${photo.file.size.toLocaleString("en")}`, row: null }
-    : await server.predict(photo.file, photo.name, { mm_per_pixel: scale() });
+    : await server.predict(photo.file, photo.name, question);
+  if (photo.asked !== question) return;
   photo.problem = reply.problem ?? null;
   photo.row = reply.row ?? reply.answer?.row ?? null;
   photo.answer = reply.answer ?? null;
@@ -94,35 +109,56 @@ async function ask(photo) {
   photo.status = photo.answer ? (photo.answer.reason === null ? "ok" : "abstained") : "error";
 }
 
-function scale() {
-  const field = by("context").elements.mm_per_pixel;
-  return field.value !== "" && field.validity.valid ? Number(field.value) : null;
-}
-
-/** Return what the documents say about a photo's types, or null for one that is refused. */
-async function planOf(photo) {
+/** Return what the documents say about a photo's types to a person, or null for a photo that is refused. */
+async function planOf(photo, person) {
   const { answer } = photo;
-  if (!answer || (answer.label === null && answer.reason !== "ambiguous")) return null;
-  const person = told(by("context"));
+  if (!answer || isRefused(answer)) return null;
   const key = JSON.stringify([answer.label, answer.plausible, person]);
-  if (!state.plans.has(key)) state.plans.set(key, await server.treatments(answer, person));
-  return state.plans.get(key);
+  const plan = state.plans.get(key) ?? (await server.treatments(answer, person));
+  state.plans.set(key, plan);
+  return plan;
 }
 
-function changedContext(event) {
-  by("months").hidden = by("context").elements.isotretinoin.value !== "stopped";
-  if (event.target.name === "mm_per_pixel") {
-    for (const photo of state.photos) Object.assign(photo, { status: "waiting", sent: false });
+function isRefused(answer) {
+  return answer.label === null && answer.reason !== "ambiguous";
+}
+
+function changedContext() {
+  const form = by("context");
+  by("months").hidden = form.elements.isotretinoin.value !== "stopped";
+  by("missing").textContent = incomplete(form);
+  const scale = form.elements.mm_per_pixel;
+  const wanted = scale.value !== "" && scale.validity.valid ? Number(scale.value) : null;
+  if (wanted !== state.scale) {
+    state.scale = wanted;
+    for (const photo of state.photos.filter((candidate) => candidate.file)) Object.assign(photo, { status: "waiting", asked: null, answer: null, row: null });
+    show();
     work();
   }
   showTold();
-  showAnswer();
+  showPlan();
 }
 
+/** Forget all photos, and the person: the next one is another. */
 function clear() {
-  Object.assign(state, { photos: [], chosen: null, plans: new Map() });
+  for (const photo of state.photos) photo.asked = null;
+  state.photos = [];
+  state.chosen = null;
+  state.plans.clear();
+  by("status").textContent = "";
+  by("context").reset();
+  changedContext();
   show();
   by("choose").focus();
+}
+
+async function saveJson(photos) {
+  const person = told(by("context"));
+  try {
+    await saveAnswers(photos, person, state.about, planOf);
+  } catch {
+    by("status").textContent = server.GONE;
+  }
 }
 
 // --- what is seen ---
@@ -136,16 +172,20 @@ function look(change) {
   showTable();
 }
 
-/** Show everything anew; `photo` is the one that changed, if only one did. */
-function show(photo = null) {
+function show() {
   const done = state.photos.filter((candidate) => candidate.status !== "waiting").length;
   const total = state.photos.length;
   by("progress").hidden = done === total;
+  by("clear").hidden = total === 0;
   by("progress").max = total;
   by("progress").value = done;
-  by("status").textContent = total === 0 ? "" : done < total ? `${done} of ${total} photos answered` : total === 1 ? "1 photo answered" : `All ${total} photos answered`;
+  if (total > 0 && done === total) by("status").textContent = total === 1 ? "1 photo answered" : `All ${total} photos answered`;
   showTable();
-  if (photo === null || photo === state.chosen) showAnswer();
+  showAnswer();
+}
+
+function counted(photos) {
+  return photos.length === 1 ? "1 photo" : `${photos.length} photos`;
 }
 
 function showTold() {
@@ -157,54 +197,71 @@ function showTable() {
   const photos = shown();
   fillTable(by("table"), photos, state.view, state.about, {
     chosen: state.chosen,
-    sort: (column, falling) => {
-      look({ column, falling });
-      by("table").querySelector(`[data-column="${column}"]`).focus();
-    },
+    sort: (column, falling) => look({ column, falling }),
     open: (photo) => {
       state.chosen = photo;
       showTable();
-      showAnswer().then(() => focusOn(by("answer")));
+      showAnswer();
+      focusOn(by("answer"));
     },
   });
   by("shown").textContent = photos.length < state.photos.length ? `${photos.length} of ${state.photos.length} photos shown` : "";
 }
 
-async function showAnswer() {
+/** Show the chosen photo's answer; what stands there already stays, with what is open and chosen in it. */
+function showAnswer() {
   const photo = state.chosen;
   const article = by("answer");
   article.hidden = photo === null;
-  if (photo === null) return article.replaceChildren();
-  article.setAttribute("aria-busy", "true");
-  let plan = null;
-  let problem = null;
+  const drawn = photo && (photo.answer ?? `${photo.status} ${photo.name} ${photo.problem}`);
+  if (drawn === state.drawn) return;
+  state.drawn = drawn;
+  article.replaceChildren(...(photo ? answerParts(photo, state.about, toolbar(photo)) : []));
+  showPlan();
+}
+
+/** Show what the documents say about the chosen photo's types to the person who is told about now. */
+async function showPlan() {
+  const turn = (state.turn += 1);
+  const place = by("answer").querySelector(".plan");
+  if (!place) return;
+  const person = told(by("context"));
+  const { chosen: photo } = state;
+  const open = new Set([...place.querySelectorAll("details")].filter((part) => part.open).map((part) => part.dataset.name));
+  const known = new Set([...place.querySelectorAll("details")].map((part) => part.dataset.name));
+  place.setAttribute("aria-busy", "true"); // greyed: it may be of another person
+  let parts;
   try {
-    plan = await planOf(photo);
-  } catch (error) {
-    problem = element("p", { class: "banner" }, `What the documents say could not be fetched: ${error.message}`);
+    const plan = await planOf(photo, person);
+    parts = plan ? planSections(plan, state.about, summary(person)) : [element("p", { class: "banner" }, "No treatment is shown for a photo that is refused.")];
+  } catch {
+    parts = [element("p", { class: "banner" }, `What the documents say cannot be shown: ${server.GONE}.`)];
   }
-  if (photo !== state.chosen) return undefined; // another was opened meanwhile
-  article.setAttribute("aria-busy", String(photo.status === "waiting"));
-  return article.replaceChildren(...[problem].filter(Boolean), ...answerParts(photo, plan, state.about, toolbar(photo)));
+  if (turn !== state.turn) return;
+  place.replaceChildren(...parts);
+  for (const part of place.querySelectorAll("details")) if (known.has(part.dataset.name)) part.open = open.has(part.dataset.name);
+  place.setAttribute("aria-busy", "false");
 }
 
 function toolbar(photo) {
   const button = (text, click) => element("button", { type: "button", click }, text);
   return element("div", { class: "toolbar buttons" },
-    button("Print or save as PDF", () => window.print()),
-    button("Page (HTML)", () => savePage(by("answer"), photo.name)),
-    button("Answer (JSON)", () => saveAnswers([photo], planOf)),
-    button("Row (CSV)", () => saveTable([photo])),
-    state.photos.length === 1 && button("Remove the photo", clear));
+    photo.answer && [
+      button("Print or save as PDF", () => window.print()),
+      button("Page (HTML)", () => savePage(by("answer"), photo.name)),
+      button("Answer (JSON)", () => saveJson([photo])),
+    ],
+    button("Row (CSV)", () => saveTable([photo], state.about)));
 }
 
-/** Open what is closed, for paper shows only what is open; then close it again. */
-function openAll(open) {
-  for (const part of document.querySelectorAll("#answer details")) {
+/** Open, for paper, every claim about the treatments of the types that are open; then close it again. */
+function openClaims(open) {
+  for (const part of document.querySelectorAll(CLAIMS)) {
     if (open && !part.open) part.dataset.closed = "";
     if (open || "closed" in part.dataset) part.open = open;
     if (!open) delete part.dataset.closed;
   }
 }
 
+for (const type of ["dragover", "drop"]) document.addEventListener(type, (event) => event.preventDefault()); // else the photo replaces the page
 start();

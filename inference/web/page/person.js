@@ -1,36 +1,52 @@
 // What is told about the person, from the form to the fields of the API.
 
+const LONGEST_AGO = 12; // months: no caution asks for more
+
 /** Return the fields of the API; null where nothing was told. */
 export function told(form) {
   const value = (name) => new FormData(form).get(name) || null;
   const yesOrNo = (name) => ({ true: true, false: false })[value(name)] ?? null;
-  const number = (name) => (value(name) === null || !form.elements[name].validity.valid ? null : Number(value(name)));
   const isotretinoin = value("isotretinoin");
   return {
-    skin_type: number("skin_type"),
+    skin_type: value("skin_type") && Number(value("skin_type")),
     pregnant: yesOrNo("pregnant"),
-    isotretinoin_months: isotretinoin === "stopped" ? number("months") : isotretinoin && Number(isotretinoin),
+    isotretinoin_months: isotretinoin === "stopped" ? monthsSince(form) ?? 0 : isotretinoin && Number(isotretinoin),
     active_acne: yesOrNo("active_acne"),
     keloid_history: yesOrNo("keloid_history"),
   };
+}
+
+/** Return the months since the last dose, or null where no such number stands there. */
+function monthsSince(form) {
+  const field = form.elements.months;
+  return field.value !== "" && field.validity.valid ? Number(field.value) : null;
+}
+
+/** Return what is missing or wrong in the form as one line, and what is assumed meanwhile. */
+export function incomplete(form) {
+  const lacksMonths = form.elements.isotretinoin.value === "stopped" && monthsSince(form) === null;
+  const scale = form.elements.mm_per_pixel;
+  form.elements.months.setAttribute("aria-invalid", String(lacksMonths));
+  scale.setAttribute("aria-invalid", String(!scale.validity.valid));
+  return [
+    lacksMonths && "Tell the months since the last dose, 0 or more; until then isotretinoin counts as taken now.",
+    !scale.validity.valid && "The scale is a positive number of millimetres; until then it is not used.",
+  ].filter(Boolean).join(" ");
 }
 
 /** Return what is told as one line, so that it shows also where the form is closed. */
 export function summary(person) {
   const parts = [
     person.skin_type && `skin type ${["I", "II", "III", "IV", "V", "VI"][person.skin_type - 1]}`,
-    yes(person.pregnant, "pregnant"),
+    { true: "pregnant", false: "not pregnant" }[person.pregnant],
     person.isotretinoin_months !== null && isotretinoin(person.isotretinoin_months),
-    yes(person.active_acne, "active acne"),
-    yes(person.keloid_history, "keloid history"),
+    { true: "active acne", false: "no active acne" }[person.active_acne],
+    { true: "keloid history", false: "no keloid history" }[person.keloid_history],
   ].filter(Boolean);
   return parts.length ? `told: ${parts.join(", ")}` : "nothing told, so no cautions";
 }
 
-function yes(value, name) {
-  return value !== null && (value ? name : `not ${name}`).replace("not active acne", "no active acne").replace("not keloid", "no keloid");
-}
-
 function isotretinoin(months) {
-  return months === 0 ? "isotretinoin now" : months >= 12 ? "no isotretinoin for 12 months" : `isotretinoin ${months} months ago`;
+  if (months === 0) return "isotretinoin now";
+  return months >= LONGEST_AGO ? `no isotretinoin for ${months} months or more` : `isotretinoin ${months} months ago`;
 }

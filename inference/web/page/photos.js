@@ -1,24 +1,23 @@
 // The table of all photos: thumbnails, sorting by a click on a heading, filtering.
 
-import { element, percent } from "./dom.js";
+import { capital, element, percent } from "./dom.js";
 import { titleOf } from "./answer.js";
 
 /** Return the columns: heading, what to sort by, whether large comes first, and the cell. */
 function columns(about) {
-  const known = (photo) => photo.answer;
   return [
     { head: "Photo", by: (photo) => photo.name.toLowerCase(), cell: name },
     { head: "Answer", by: (photo) => verdict(photo, about), cell: (photo) => verdict(photo, about) },
     ...about.types.map((type) => ({
       head: capital(type.title), falling: true,
-      by: (photo) => (known(photo) ? photo.answer.probabilities[type.name] : -1),
-      cell: (photo) => known(photo) && share(photo.answer.probabilities[type.name], type.colour),
+      by: (photo) => (photo.answer ? photo.answer.probabilities[type.name] : -1),
+      cell: (photo) => photo.answer && share(photo.answer.probabilities[type.name], type.colour),
     })),
-    { head: "One of the three", falling: true, by: (photo) => (known(photo) ? photo.answer.in_scope : -1), cell: (photo) => known(photo) && percent(photo.answer.in_scope) },
+    { head: "One of the three", falling: true, by: (photo) => (photo.answer ? photo.answer.in_scope : -1), cell: (photo) => photo.answer && percent(photo.answer.in_scope) },
   ];
 }
 
-export function verdict(photo, about) {
+function verdict(photo, about) {
   if (photo.status === "waiting") return "waiting";
   if (photo.status === "error") return "cannot be read";
   if (photo.answer.label !== null) return titleOf(photo.answer.label, about);
@@ -44,17 +43,24 @@ const rows = new WeakMap(); // photo -> its row, which stays while others come a
  */
 export function fillTable(table, photos, view, about, { chosen, sort, open }) {
   const heads = columns(about);
-  const head = heads.map((column, index) => {
-    const sorted = view.column === index;
-    const next = sorted ? !view.falling : Boolean(column.falling);
-    return element("th", { scope: "col", "aria-sort": sorted ? (view.falling ? "descending" : "ascending") : null },
-      element("button", { type: "button", class: "sort", "data-column": index, click: () => sort(index, next) },
-        column.head, element("span", { "aria-hidden": "true" }, sorted ? (view.falling ? " ▼" : " ▲") : "")));
+  const head = table.tHead.rows[0];
+  if (head.cells.length === 0) {
+    head.append(...heads.map((column, index) => element("th", { scope: "col" },
+      element("button", { type: "button", class: "sort", click: () => sort(index, view.column === index ? !view.falling : Boolean(column.falling)) },
+        column.head, element("span", { "aria-hidden": "true" })))));
+  }
+  [...head.cells].forEach((cell, index) => {
+    const order = view.column !== index ? null : view.falling ? "descending" : "ascending";
+    if (order) cell.setAttribute("aria-sort", order);
+    else cell.removeAttribute("aria-sort");
+    cell.querySelector("span").textContent = { descending: " ▼", ascending: " ▲" }[order] ?? "";
   });
-  table.tHead.rows[0].replaceChildren(...head);
   const wanted = photos.map((photo) => rowOf(photo, heads, photo === chosen, open));
   const body = table.tBodies[0];
-  if (wanted.length !== body.rows.length || wanted.some((row, index) => row !== body.rows[index])) body.replaceChildren(...wanted);
+  if (wanted.length === body.rows.length && wanted.every((row, index) => row === body.rows[index])) return;
+  const focused = body.contains(document.activeElement) ? document.activeElement : null;
+  body.replaceChildren(...wanted);
+  focused?.focus({ preventScroll: true }); // moving a row takes the focus from it
 }
 
 /** Return the row of a photo; it is drawn anew only where the photo has changed. */
@@ -83,8 +89,4 @@ function share(value, colour) {
   filled.style.width = `${100 * value}%`;
   filled.style.backgroundColor = colour;
   return [percent(value), element("span", { class: "bar", "aria-hidden": "true" }, filled)];
-}
-
-function capital(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

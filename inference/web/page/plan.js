@@ -1,14 +1,14 @@
 // What the documents say: tables of a treatment plan, each claim with its document, disagreements marked.
 
-import { element } from "./dom.js";
+import { capital, element } from "./dom.js";
 
 const OUTCOMES = ["improvement_percent", "sessions", "downtime_days", "recovery_days", "lasts_months"];
 const HABITS = ["prevention", "after_care"];
 const CLAIM_ORDER = ["effect", "ideal_for", "caution", "named", "method"];
 const LEADS = { ideal_for: "for: ", caution: "caution: ", method: "method: " };
 
-/** Return the sections of a plan; `about` is what the server says of itself. */
-export function planSections(plan, about) {
+/** Return the sections of a plan; `about` is what the server says of itself, `told` what was told of the person. */
+export function planSections(plan, about, told) {
   const marked = marker(plan.avoid, about.mentions);
   const parts = plan.types.map((part) => {
     const also = plan.label !== null && part.scar_type !== plan.label;
@@ -16,7 +16,7 @@ export function planSections(plan, about) {
   });
   return [
     plan.undecided && element("p", { class: "banner" }, "Undecided: the plausible types stand side by side, none is chosen."),
-    cautions(plan),
+    cautions(plan, told),
     ...parts,
     typeSection(plan.general, plan.general.title, { about, marked }, false),
     documents(plan.documents, marked),
@@ -40,9 +40,9 @@ function marker(avoid, mentions) {
   };
 }
 
-function cautions(plan) {
+function cautions(plan, told) {
   if (plan.context === null) {
-    return element("p", { class: "banner soft" }, "No cautions for one person are shown: tell what you know under “About the person”.");
+    return element("p", { class: "banner soft" }, "Nothing was told about the person, so no cautions are shown; that does not make a treatment safe.");
   }
   const lines = plan.cautions.map((caution) =>
     element("li", { class: caution.level, value: caution.number },
@@ -51,6 +51,7 @@ function cautions(plan) {
       element("span", { class: "cite" }, ` ${caution.sources.map((source) => source.citation).join("; ")}`)));
   return element("section", { class: "cautions", "aria-label": "Cautions" },
     element("h3", {}, "Cautions for what you told us"),
+    element("p", {}, `${capital(told)}.`),
     element("p", { class: "soft" }, "From the literature, not from the documents."),
     lines.length ? element("ol", {}, lines) : element("p", {}, "No rule of ours applies; that does not make a treatment safe."),
     plan.not_told.length > 0 && element("p", {}, `Not told, so no cautions for it: ${plan.not_told.join(", ")}.`));
@@ -60,7 +61,7 @@ function typeSection(part, title, { about, marked }, open) {
   const name = part.scar_type ?? "general";
   const shown = new Set(part.disagreements.map((found) => found.id));
   const place = { name, shown, about, marked };
-  return element("details", { class: "type", open },
+  return element("details", { class: "type", "data-name": name, open },
     element("summary", {}, element("h3", {}, title)),
     outcomes(part, place),
     element("p", { class: "soft" }, "Every claim stands with its document behind the names of its kind:"),
@@ -86,7 +87,7 @@ function outcomes(part, place) {
       element("thead", {}, element("tr", {}, ["Treatment", ...columns.map((name) => capital(place.about.quantities[name])), "Ideal for", "Document"]
         .map((head) => element("th", { scope: "col" }, head)))),
       element("tbody", {}, rows.map(([treatment, document, claims]) => element("tr", {},
-        element("th", { scope: "row" }, treatment.name, badges(treatment), claims.map((claim) => disputed(claim, place)).find(Boolean)),
+        element("th", { scope: "row" }, treatment.name, badges(treatment), claims.map((claim) => disputed(claim, place, "disputed")).find(Boolean)),
         columns.map((name) => element("td", {}, values(claims, name))),
         element("td", { class: "wide" }, place.marked(ideal(claims))),
         element("td", {}, cite(document)))))));
@@ -105,7 +106,7 @@ function claimsOf(part, kind, heading, place) {
   const names = treatments.map((treatment, index) => [index > 0 && "; ", treatment.name, badges(treatment)]);
   const rows = treatments.map((treatment) => [[treatment.name, badges(treatment)], sorted(treatment).map((claim) => claimLine(claim, place))]);
   const hasFigures = treatments.some((treatment) => treatment.claims.some((claim) => OUTCOMES.some((name) => name in claim.figures)));
-  return folded(heading, names, rows, part.scar_type !== null && !hasFigures && !HABITS.includes(kind));
+  return folded(`${place.name} ${kind}`, heading, names, rows, part.scar_type !== null && !hasFigures && !HABITS.includes(kind));
 }
 
 function facts(part, place) {
@@ -114,12 +115,12 @@ function facts(part, place) {
     .filter(([, claims]) => claims.length > 0);
   if (topics.length === 0) return null;
   const rows = topics.map(([heading, claims]) => [[heading], claims.map((claim) => claimLine(claim, place))]);
-  return folded("Facts", topics.map(([heading], index) => [index > 0 && "; ", heading]), rows, false);
+  return folded(`${place.name} facts`, "Facts", topics.map(([heading], index) => [index > 0 && "; ", heading]), rows, false);
 }
 
 /** Return a table of names with the lines that belong to each, folded behind a heading and what it holds. */
-function folded(heading, names, rows, open) {
-  return element("details", { class: "kind", open },
+function folded(name, heading, names, rows, open) {
+  return element("details", { class: name.endsWith(" facts") ? "kind facts" : "kind", "data-name": name, open },
     element("summary", {}, element("h4", {}, heading), " ", element("span", { class: "names" }, names)),
     groups(heading, rows));
 }
@@ -146,9 +147,9 @@ function claimLine(claim, place) {
 }
 
 /** Return a mark that leads to the disagreement a claim takes part in, if it does. */
-function disputed(claim, place) {
+function disputed(claim, place, text = "documents disagree") {
   const found = claim.disputed.find((id) => place.shown.has(id));
-  return found && [" ", element("a", { class: "badge disputed", href: `#${place.name}-${found}` }, "documents disagree")];
+  return found && [" ", element("a", { class: "badge disputed", href: `#${place.name}-${found}` }, text)];
 }
 
 function disagreements(part, place) {
@@ -179,8 +180,4 @@ function documents(list, marked) {
 
 function cite(file) {
   return element("cite", { class: "cite" }, file);
-}
-
-function capital(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -1,6 +1,7 @@
 // Talking to the server on this computer.
 
-const GONE = "the server does not answer; is `scarlens serve` still running? Drop the photo again when it is";
+export const GONE = "the server does not answer; is scarlens serve still running? Try again when it is";
+const VANISHED = "this file cannot be read any more: it was moved, changed or deleted; choose it again";
 
 /** Ask for the answer to one photo; returns { answer } or { problem, row }. */
 export async function predict(file, name, fields) {
@@ -13,7 +14,8 @@ export async function predict(file, name, fields) {
     const content = await reply.json();
     return reply.ok ? { answer: content } : { problem: content.error, row: content.row };
   } catch {
-    return { problem: GONE, row: null };
+    const readable = await file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+    return { problem: readable ? GONE : VANISHED, row: null };
   }
 }
 
