@@ -6,16 +6,14 @@ kept in a `journal` until there is one of each; then the `table` is written.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from ..datasets.atomic import atomic_file
 from ..datasets.preprocess import FramedPhoto
@@ -24,13 +22,12 @@ from .engine import usable_cores
 from .journal import Journal
 from .prediction import Prediction
 from .reading import FileToRead, ReadPhoto, read_photos
-from .table import COLUMNS, PROBABILITIES, WRITERS, Row, escaped, escaped_path, original_path
+from .table import COLUMNS, PROBABILITIES, WRITERS, Row, escaped, escaped_path, is_earlier_table, original_path
 
 __all__ = ["COLUMNS", "BatchSummary", "find_files", "original_path", "predict_folder"]
 
 _DIGITS: Final = 6  # after the point: more is noise
 _REASON_LENGTH: Final = 300
-_LONGEST_LINE: Final = 1_000_000  # bytes of a row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,45 +170,10 @@ def _check_request(root: Path, output: Path, batch_size: int, workers: int) -> N
         raise NotADirectoryError(f"{output.parent}: expected a folder to write into, found {_kind(output.parent)}")
     if output.is_dir():
         raise IsADirectoryError(f"{output}: expected a file to write, found a folder")
-    if output.exists() and not _is_earlier_table(output):
+    if output.exists() and not is_earlier_table(output):
         raise FileExistsError(
             f"{output}: expected an earlier table or no file, found another file; give another name, or delete it"
         )
-
-
-def _is_earlier_table(path: Path) -> bool:
-    """Return whether a file is empty or begins as our tables do; what is no ordinary file is not opened."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return path.stat().st_size == 0 or _BEGINNINGS[path.suffix.lower()](file)
-
-
-def _begins_as_csv(file: BinaryIO) -> bool:
-    empty = BytesIO()
-    WRITERS[".csv"]([], empty)
-    return file.read(len(empty.getvalue())) == empty.getvalue()
-
-
-def _begins_as_jsonl(file: BinaryIO) -> bool:
-    try:
-        row = json.loads(file.readline(_LONGEST_LINE))
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(row, dict) and tuple(row) == COLUMNS
-
-
-def _begins_as_parquet(file: BinaryIO) -> bool:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return tuple(pq.read_schema(file).names) == COLUMNS
-    except (pa.ArrowException, OSError):  # a damaged file raises either
-        return False
-
-
-_BEGINNINGS: Final = {".csv": _begins_as_csv, ".jsonl": _begins_as_jsonl, ".parquet": _begins_as_parquet}
 
 
 def _kind(path: Path) -> str:

@@ -8,7 +8,9 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from ..datasets.labels import SCAR_TYPES
@@ -28,6 +30,7 @@ COLUMNS: Final = (
 Row = dict[str, Any]
 """A value, or None, for each of `COLUMNS`."""
 
+_LONGEST_LINE: Final = 1_000_000  # bytes of a row
 _ROW_GROUP: Final = 10_000  # rows of a Parquet file that are held until they are written together
 
 # Characters that end lines, reorder or hide text, or cannot be encoded.
@@ -97,3 +100,38 @@ WRITERS: Final[dict[str, Callable[[Iterable[Row], BinaryIO], None]]] = {
     ".parquet": _write_parquet,
 }
 """What writes rows into an open file, by the end of the table's name."""
+
+
+def is_earlier_table(path: Path) -> bool:
+    """Return whether a file is empty or begins as our tables do; what is no ordinary file is not opened."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return path.stat().st_size == 0 or _BEGINNINGS[path.suffix.lower()](file)
+
+
+def _begins_as_csv(file: BinaryIO) -> bool:
+    empty = BytesIO()
+    WRITERS[".csv"]([], empty)
+    return file.read(len(empty.getvalue())) == empty.getvalue()
+
+
+def _begins_as_jsonl(file: BinaryIO) -> bool:
+    try:
+        row = json.loads(file.readline(_LONGEST_LINE))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and tuple(row) == COLUMNS
+
+
+def _begins_as_parquet(file: BinaryIO) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return tuple(pq.read_schema(file).names) == COLUMNS
+    except (pa.ArrowException, OSError):  # a damaged file raises either
+        return False
+
+
+_BEGINNINGS: Final = {".csv": _begins_as_csv, ".jsonl": _begins_as_jsonl, ".parquet": _begins_as_parquet}
