@@ -20,46 +20,17 @@ from typing import Final, NamedTuple
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-MAX_PIXELS: Final = 50_000_000
-"""Largest picture that is decoded; a format whose decoder needs more memory for each pixel has a lower limit."""
+from .opened import MAX_PIXELS, BadFileError, OpenedPicture, check_size
+from .tiff import exif_orientation
 
-DECODE_BYTES: Final = 360_000_000
-"""Memory for the pixels while they are decoded; with the file and the interpreter it keeps a process below 512 MB."""
-
-_PIXEL_BYTES: Final = 7  # Pillow's 4 and the result's 3
 _WEBP_PIXEL_BYTES: Final = 17  # measured: 16, for Pillow decodes each as an animation, with two canvases and a copy
 _AVIF_PIXEL_BYTES: Final = 20  # measured: 14 with 8 bits and full colour, to which deeper samples add
 _MAX_PARTS: Final = 100_000  # segments or chunks of one file: each is an object and a turn of a loop
-
-
-class BadFileError(Exception):
-    """A problem of the content, before it is known what to call the file: args are `expected` and `found`."""
-
-
-class OpenedPicture(NamedTuple):
-    """A picture whose header was read and none of whose pixels was decoded."""
-
-    image: ImageFile
-    orientation: int = 1  # of EXIF, 1 to 8
-    pixel_bytes: float = _PIXEL_BYTES  # memory for each pixel while decoding
-    fixed_bytes: int = 0  # memory while decoding that does not follow from the pixels
-    bits: int = 16  # of each sample where Pillow keeps more than 8
-    scalable: bool = False  # whether Pillow can decode it at a smaller scale
-    white_is_zero: bool = False  # where Pillow does not invert such samples itself
-
-
-def check_size(width: int, height: int, pixel_bytes: float = _PIXEL_BYTES, fixed_bytes: int = 0) -> None:
-    """Refuse a picture without pixels, with too many, or too large for `DECODE_BYTES`."""
-    limit = min(MAX_PIXELS, max(0, int((DECODE_BYTES - fixed_bytes) / pixel_bytes)))
-    if min(width, height) < 1 or width * height > limit:
-        raise BadFileError(f"1 to {limit:,} pixels", f"{width} x {height}")
 
 
 # JPEG: ITU-T T.81, annex B
@@ -103,7 +74,7 @@ def open_jpeg(data: bytes) -> OpenedPicture:
                 # One scan does not complete the pixels: all coefficients are held beside Pillow's 4 bytes.
                 check_size(frame.width, frame.height, 4 + frame.coefficient_bytes)
         elif code == _JPEG_EXIF and content.startswith(b"Exif\0\0"):
-            orientation = _exif_orientation(content)
+            orientation = exif_orientation(content)
         if code not in _JPEG_DROPPED:
             kept.append(segment)
     return OpenedPicture(JpegImageFile(io.BytesIO(b"".join(kept))), orientation, scalable=frame.of_blocks)
@@ -153,7 +124,7 @@ def open_png(data: bytes) -> OpenedPicture:
             if len(pixels) > _MAX_PARTS:
                 raise BadFileError("a PNG of few chunks", f"more than {_MAX_PARTS:,} of pixels")
         elif kind == b"eXIf":
-            orientation = _exif_orientation(bytes(chunk[8:-4]))
+            orientation = exif_orientation(bytes(chunk[8:-4]))
         else:
             kept.setdefault(kind, chunk)
     width, height, depth, colour, _, _, interlaced = struct.unpack(">LLBBBBB", kept.get(b"IHDR", b"")[8:-4])
@@ -212,122 +183,6 @@ def _check_png_pixels(chunks: list[memoryview], missing: int) -> None:
         raise BadFileError("all pixels of a PNG", f"a stream that ends {missing:,} bytes early")
 
 
-# TIFF 6.0, BigTIFF and the EXIF block, which is a TIFF without pixels
-
-# The tags that say how the pixels are stored, and the most values that each may have: 300,000 strips or tiles, for
-# Pillow makes an object of each; three colours for each sample of 16 bits; a megabyte of JPEG tables.
-_TIFF_TAGS: Final = {
-    256: ("width", 1), 257: ("height", 1), 258: ("bits", 8), 259: ("compression", 1), 262: ("photometric", 1),
-    266: ("fill order", 1), 273: ("strip offsets", 300_000), 277: ("samples", 1), 278: ("strip rows", 1),
-    279: ("strip sizes", 300_000), 284: ("planes", 1), 292: ("fax 3", 1), 293: ("fax 4", 1), 317: ("predictor", 1),
-    320: ("palette", 3 << 16), 322: ("tile width", 1), 323: ("tile height", 1), 324: ("tile offsets", 300_000),
-    325: ("tile sizes", 300_000), 338: ("alpha", 8), 339: ("sample format", 8), 347: ("JPEG tables", 1 << 20),
-    529: ("YCbCr weights", 3), 530: ("YCbCr density", 2), 531: ("YCbCr position", 1), 532: ("black and white", 6),
-}  # fmt: skip
-_TIFF_ORIENTATION: Final = 274
-_TIFF_TYPES: Final = {1: "B", 3: "H", 4: "L", 5: "Q", 7: "B", 16: "Q"}  # struct letters; 5 is a fraction of two L
-# None, three kinds of fax, LZW, JPEG, deflate (two numbers) and PackBits.
-_TIFF_COMPRESSIONS: Final = (1, 2, 3, 4, 5, 7, 8, 32946, 32773)
-_TIFF_WHITE_IS_ZERO, _TIFF_YCBCR = 0, 6  # values of "photometric"
-_TIFF_SAMPLES: Final = 8  # of each pixel; CMYK with alpha has 5
-_TIFF_ENTRIES: Final = 4096  # of a directory that are looked at; by rule they are sorted, with those above in front
-_TiffEntry = tuple[int, int, int, bytes]  # tag, type, count, and the values or, where they do not fit, their offset
-
-
-class _TiffDirectory(NamedTuple):
-    """The first directory of a file; in a BigTIFF counts and offsets have 8 bytes."""
-
-    order: str  # of bytes, as struct has it
-    length: str  # struct format of the number of entries
-    offset: str  # of an offset
-    entry: str  # of an entry
-    entries: list[_TiffEntry]
-
-
-def open_tiff(data: bytes) -> OpenedPicture:
-    """Open the first page of a TIFF or BigTIFF file, through a directory that holds no metadata and no further page."""
-    directory = _tiff_directory(data)
-    values, kept = _tiff_values(data, directory)
-
-    def first(name: str, default: int) -> int:
-        return (values.get(name) or (default,))[0]
-
-    width, height, bits, samples = first("width", 0), first("height", 0), first("bits", 1), first("samples", 1)
-    if first("compression", 1) not in _TIFF_COMPRESSIONS:
-        raise BadFileError(f"a TIFF compressed by one of {_TIFF_COMPRESSIONS}", str(first("compression", 1)))
-    if samples > _TIFF_SAMPLES:
-        raise BadFileError(f"at most {_TIFF_SAMPLES} samples in each pixel of a TIFF", f"{samples:,}")
-    check_size(width, height)
-    offsets = values.get("strip offsets") or values.get("tile offsets", ())
-    for offset, size in zip(offsets, values.get("strip sizes") or values.get("tile sizes", ()), strict=False):
-        if offset + size > len(data):
-            raise BadFileError(f"a TIFF of at least {offset + size:,} bytes", f"{len(data):,}")
-    tile = first("tile width", 0) * first("tile height", 0)
-    pixels = tile if "tile width" in values else width * min(first("strip rows", height), height)
-    photometric = first("photometric", _TIFF_WHITE_IS_ZERO)
-    # One tile or strip is decoded whole; where libtiff converts YCbCr it takes four bytes for each pixel.
-    pixel_bytes = max(samples * bits / 8, 4 if photometric == _TIFF_YCBCR else 0)
-    return OpenedPicture(
-        TiffImageFile(io.BytesIO(_replace_tiff_directory(data, directory, kept))), _exif_orientation(data),
-        fixed_bytes=int(pixels * pixel_bytes), bits=bits, white_is_zero=photometric == _TIFF_WHITE_IS_ZERO,
-    )  # fmt: skip
-
-
-def _tiff_directory(data: bytes) -> _TiffDirectory:
-    order = {b"II": "<", b"MM": ">"}[data[:2]]
-    big = struct.unpack_from(order + "H", data, 2)[0] == 43
-    length, offset, entry = (order + letters for letters in (("Q", "Q", "HHQ8s") if big else ("H", "L", "HHL4s")))
-    (start,) = struct.unpack_from(offset, data, 8 if big else 4)
-    (count,) = struct.unpack_from(length, data, start)
-    first, size = start + struct.calcsize(length), struct.calcsize(entry)
-    if first + count * size > len(data):
-        raise BadFileError("a whole TIFF directory", "one cut short")
-    entries = [struct.unpack_from(entry, data, first + i * size) for i in range(min(count, _TIFF_ENTRIES))]
-    return _TiffDirectory(order, length, offset, entry, entries)
-
-
-def _tiff_values(data: bytes, directory: _TiffDirectory) -> tuple[dict[str, tuple[int, ...]], list[_TiffEntry]]:
-    """Return the values of the known tags by name, and the entries that hold them."""
-    values, kept, unread = {}, [], len(data)  # tags that share bytes could add up to more than the file
-    for entry in directory.entries:
-        tag, kind, count, field = entry
-        name, most = _TIFF_TAGS.get(tag, ("", 0))
-        if not name or name in values or kind not in _TIFF_TYPES:
-            continue
-        if count > most:
-            raise BadFileError(f"at most {most:,} values in TIFF tag {tag}", f"{count:,}")
-        numbers = struct.Struct(f"{directory.order}{count}{_TIFF_TYPES[kind]}")
-        (start,) = struct.unpack(directory.offset, field)
-        content = field[: numbers.size] if numbers.size <= len(field) else data[start : start + numbers.size]
-        unread -= numbers.size
-        if len(content) < numbers.size or unread < 0:
-            raise BadFileError("a whole TIFF", f"one cut short in tag {tag}")
-        values[name] = numbers.unpack(content)
-        kept.append(entry)
-    return values, kept
-
-
-def _replace_tiff_directory(data: bytes, directory: _TiffDirectory, entries: list[_TiffEntry]) -> bytes:
-    """Return the file with one more directory at its end, of these entries, in place of all others."""
-    packed = b"".join(struct.pack(directory.entry, *entry) for entry in sorted(entries))
-    new = struct.pack(directory.length, len(entries)) + packed + struct.pack(directory.offset, 0)
-    link = struct.pack(directory.offset, len(data))  # it ends the header, which is twice as long
-    return b"".join((data[: len(link)], link, memoryview(data)[2 * len(link) :], new))
-
-
-def _exif_orientation(data: bytes) -> int:
-    """Return the orientation, 1 to 8, of an EXIF block or a TIFF file; 1 where it is absent or the block is damaged."""
-    try:
-        directory = _tiff_directory(data.removeprefix(b"Exif\0\0"))
-    except (BadFileError, KeyError, OverflowError, struct.error):
-        return 1
-    for tag, kind, _, field in directory.entries:
-        (value,) = struct.unpack_from(directory.order + "H", field)
-        if tag == _TIFF_ORIENTATION and _TIFF_TYPES.get(kind) == "H" and 1 <= value <= 8:
-            return value
-    return 1
-
-
 # GIF89a
 
 _GIF_EXTENSION, _GIF_FRAME, _GIF_END = b"!,;"  # the byte that each kind of block begins with
@@ -381,13 +236,13 @@ def open_webp(data: bytes) -> OpenedPicture:
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
     check_size(width, height, _WEBP_PIXEL_BYTES)
     image = WebPImageFile(io.BytesIO(data[:size]))
-    return OpenedPicture(image, _exif_orientation(image.info.get("exif", b"")), _WEBP_PIXEL_BYTES)
+    return OpenedPicture(image, exif_orientation(image.info.get("exif", b"")), _WEBP_PIXEL_BYTES)
 
 
 def open_avif(data: bytes) -> OpenedPicture:
     """Open the first picture of an AVIF file; Pillow reports its rotation and mirroring as an EXIF orientation."""
     image = AvifImageFile(io.BytesIO(data))
-    return OpenedPicture(image, _exif_orientation(image.info.get("exif", b"")), _AVIF_PIXEL_BYTES)
+    return OpenedPicture(image, exif_orientation(image.info.get("exif", b"")), _AVIF_PIXEL_BYTES)
 
 
 def open_pnm(data: bytes) -> OpenedPicture:

@@ -1,6 +1,7 @@
 """The one reader of image files: whatever comes in, an upright RGB array or one clear error comes out.
 
-What each format must hold before Pillow may decode it is checked in `containers`; here is what becomes of the pixels.
+What each format must hold before Pillow may decode it is checked in `containers` and `tiff`; here is what becomes of
+the pixels.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Final
 import numpy as np
 from PIL.Image import Image
 
-from . import containers
-from .containers import MAX_PIXELS, BadFileError, OpenedPicture, check_size
+from . import containers, tiff
 from .errors import ScarlensError, printable
+from .opened import MAX_PIXELS, BadFileError, OpenedPicture, check_size
 from .reduction import ReducedPhoto, reduced, reduction_factor
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "ImageReadError", "read_bytes", "read_image", "read_reduced"]
@@ -33,7 +34,7 @@ _FORMATS: Final[dict[str, tuple[re.Pattern[bytes], Callable[[bytes], OpenedPictu
     "JPEG": (re.compile(rb"\xff\xd8\xff"), containers.open_jpeg),
     "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), containers.open_png),
     "WebP": (re.compile(rb"RIFF.{4}WEBPVP8[ LX]", re.DOTALL), containers.open_webp),
-    "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), containers.open_tiff),
+    "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), tiff.open_tiff),
     "BMP": (re.compile(rb"BM"), containers.open_bmp),
     "GIF": (re.compile(rb"GIF8[79]a"), containers.open_gif),
     "AVIF": (re.compile(rb".{4}ftyp(avif|avis|mif1|msf1)", re.DOTALL), containers.open_avif),

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
-from .containers import OpenedPicture, open_jpeg, open_png
+from .containers import open_jpeg, open_png
+from .opened import OpenedPicture
 from .splits import SplitError, grouped_folds
 
 if TYPE_CHECKING:
