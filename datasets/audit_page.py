@@ -16,6 +16,7 @@ from .audit import Audit, is_shortcut
 from .errors import printable
 from .look_alikes import LookAlike
 from .reader import ImageReadError, read_image
+from .template import filled
 
 _MOST_PAIRS: Final = 80  # of a section: more make the page too large for a phone
 _MOST_FILES: Final = 200
@@ -46,23 +47,17 @@ def audit_page(audit: Audit, *, notice: str) -> str:
         audit: what was found.
         notice: what a reader must be told about the project, at the foot of the page.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    template = Path(__file__).with_name("audit.html.j2").read_text(encoding="utf-8")
-    return (
-        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        .from_string(template)
-        .render(
-            verdict=audit.verdict,
-            warnings=audit.warnings,
-            kinds=audit.to_dict()["photos"],
-            sections=[_section(audit, *content) for content in _sections(audit)],
-            shortcuts=[_shortcut(audit, name) for name in audit.shortcuts],
-            unreadable=[str(error) for error in audit.unreadable[:_MOST_FILES]],
-            unreadable_left_out=max(0, len(audit.unreadable) - _MOST_FILES),
-            notice=notice,
-        )
-    )
+    values = {
+        "verdict": audit.verdict,
+        "warnings": audit.warnings,
+        "kinds": audit.to_dict()["photos"],
+        "sections": [_section(audit, *content) for content in _sections(audit)],
+        "shortcuts": [_shortcut(audit, name) for name in audit.shortcuts],
+        "unreadable": [str(error) for error in audit.unreadable[:_MOST_FILES]],
+        "unreadable_left_out": max(0, len(audit.unreadable) - _MOST_FILES),
+        "notice": notice,
+    }
+    return filled(Path(__file__).with_name("audit.html.j2"), values)
 
 
 def _sections(audit: Audit) -> list[tuple[str, str, Sequence[LookAlike]]]:

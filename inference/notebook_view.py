@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..datasets.labels import DISPLAY_NAMES
+from ..datasets.template import filled
 from .prediction import NOTICE, percent
 
 if TYPE_CHECKING:
@@ -18,23 +19,17 @@ def html(prediction: Prediction) -> str:
 
     A notebook that shows it holds the photo: treat the notebook as you treat the photo, or clear its outputs.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    template = Path(__file__).with_name("prediction.html.j2").read_text(encoding="utf-8")
-    return (
-        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        .from_string(template)
-        .render(
-            headline=prediction.headline,
-            picture=None if prediction.preview is None else _picture(prediction.preview, prediction),
-            bars=_bars(prediction),
-            in_scope=percent(prediction.in_scope),
-            treatment=prediction.treatment and prediction.treatment.to_text(),
-            told=prediction.treatment is not None and prediction.treatment.context is not None,
-            measurement=prediction.measurement and prediction.measurement.to_text(),
-            notice=NOTICE,
-        )
-    )
+    values = {
+        "headline": prediction.headline,
+        "picture": None if prediction.preview is None else _picture(prediction.preview, prediction),
+        "bars": _bars(prediction),
+        "in_scope": percent(prediction.in_scope),
+        "treatment": prediction.treatment and prediction.treatment.to_text(),
+        "told": prediction.treatment is not None and prediction.treatment.context is not None,
+        "measurement": prediction.measurement and prediction.measurement.to_text(),
+        "notice": NOTICE,
+    }
+    return filled(Path(__file__).with_name("prediction.html.j2"), values)
 
 
 def _bars(prediction: Prediction) -> list[dict[str, Any]]:

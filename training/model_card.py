@@ -18,6 +18,7 @@ import numpy as np
 
 from scarlens.datasets.atomic import write_atomically
 from scarlens.datasets.labels import DISPLAY_NAMES
+from scarlens.datasets.template import filled
 from scarlens.inference.engine import open_engine
 from scarlens.model.checkpoint import Card
 from scarlens.training.metrics import Estimate
@@ -40,16 +41,15 @@ def model_card(figures: Mapping[str, Any], card: Card, *, megabytes: float) -> s
         card: the checkpoint's own card.
         megabytes: size of both forms of the checkpoint together.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    template = Path(__file__).with_name("model_card.md.j2").read_text(encoding="utf-8")
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters |= {"interval": _interval, "percent": _percent}
-    return environment.from_string(template).render(
-        figures=figures, card=card, calibration=card.calibration, megabytes=megabytes, display=DISPLAY_NAMES
-    )
+    values = {
+        "figures": figures,
+        "card": card,
+        "calibration": card.calibration,
+        "megabytes": megabytes,
+        "display": DISPLAY_NAMES,
+    }
+    filters = {"interval": _interval, "percent": _percent}
+    return filled(Path(__file__).with_name("model_card.md.j2"), values, filters)
 
 
 def _interval(estimate: Mapping[str, Any]) -> str:

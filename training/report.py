@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import cv2
-import jinja2
 import matplotlib
 import numpy as np
 from markupsafe import Markup
@@ -22,8 +21,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ..datasets.atomic import write_atomically
 from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
 from ..datasets.skin_tone import TONES
+from ..datasets.template import filled
 from ..inference.prediction import NOTICE
-from ..inference.regions import COLOURS, overlay
+from ..inference.regions import hex_colour, overlay
 from .metrics import Estimate
 
 _INK: Final = "#010203"
@@ -78,24 +78,21 @@ def report_page(
         photo_of: returns the upright photo of a row of the scores, RGB uint8 [H, W, 3].
         regions_of: returns where the types are seen in it, float32 [3, h, w]; without it there are no overlays.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"share": _share, "number": _number, "plain": _plain}
     charts = {"reliability": _reliability_chart(figures), "risk_coverage": _risk_coverage_chart(figures)}
     if "corruptions" in figures:
         charts["corruptions"] = _corruption_chart(figures["corruptions"])
-    template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
-        figures=figures,
-        charts=charts,
-        pictures=_pictures(figures, photo_of, regions_of),
-        types=SCAR_TYPES,
-        names=DISPLAY_NAMES,
-        colours={name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in COLOURS.items()},
-        tones=TONES,
-        notice=NOTICE,
-    )
+    values = {
+        "figures": figures,
+        "charts": charts,
+        "pictures": _pictures(figures, photo_of, regions_of),
+        "types": SCAR_TYPES,
+        "names": DISPLAY_NAMES,
+        "colours": {name: hex_colour(name) for name in SCAR_TYPES},
+        "tones": TONES,
+        "notice": NOTICE,
+    }
+    filters = {"share": _share, "number": _number, "plain": _plain}
+    return filled(Path(__file__).with_name("report.html.j2"), values, filters)
 
 
 def _share(estimate: Mapping[str, Any] | None) -> str:
