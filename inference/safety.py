@@ -181,10 +181,11 @@ class Advice:
 
     def marked(self, text: str) -> str:
         """Return running text with "[AVOID]" hung to each word for a treatment that is to be avoided."""
-        if not self.avoided:
+        avoided, treatments = self.avoided, mentions()
+        if not avoided:
             return text
-        treatments, pattern = mentions(), _mentions_pattern()
-        return pattern.sub(lambda word: word[0] + "[AVOID]" * (treatments[word[1].lower()] in self.avoided), text)
+        pattern = _mentions_pattern()
+        return pattern.sub(lambda word: word[0] + "[AVOID]" * (treatments[word[1].lower()] in avoided), text)
 
     def sentences(self) -> list[str]:
         """Return the cautions as numbered sentences with their sources, then what was not told."""

@@ -3,10 +3,10 @@
 import { capital, element, percent } from "./dom.js";
 import { titleOf } from "./answer.js";
 
-/** Return the columns: heading, what to sort by, whether large comes first, and the cell. */
+/** Return the columns: heading, what to sort by, whether large comes first, and the cell; the photo's own is `name`. */
 function columns(about) {
   return [
-    { head: "Photo", by: (photo) => photo.name.toLowerCase(), cell: name },
+    { head: "Photo", by: (photo) => photo.name.toLowerCase() },
     { head: "Answer", by: (photo) => verdict(photo, about), cell: (photo) => verdict(photo, about) },
     ...about.types.map((type) => ({
       head: capital(type.title), falling: true,
