@@ -109,19 +109,26 @@ def predict(
     pictures = overlay_files(overlay, named) if overlay else [None] * len(photos)
     for photo, picture in zip(photos, pictures, strict=True):
         try:
-            _predict_one(answer, photo, as_json=as_json, picture=picture)
+            prediction = _predict_one(answer, photo, picture)
         except (ScarlensError, OSError) as error:
             failed = True
             say(f"scarlens: {error}")
             if as_json:
                 print(json.dumps({"path": str(photo), "error": str(error)}))
+            continue
+        # Not above: what goes wrong with standard output is no fault of the photo.
+        if as_json:
+            print(json.dumps({"path": str(photo), **prediction.to_dict()}))
+        else:
+            output.print(f"{printable(_name(photo))}\n{prediction.to_text()}\n", markup=False)
+        if picture is not None:
+            say(f"overlay: {picture}")
     if failed:
         raise typer.Exit(SOME_ERRORS)
 
 
-def _predict_one(
-    answer: Callable[[Path | bytes], Prediction], photo: Path, *, as_json: bool, picture: Path | None
-) -> None:
+def _predict_one(answer: Callable[[Path | bytes], Prediction], photo: Path, picture: Path | None) -> Prediction:
+    """Classify a photo and write its overlay: one whose overlay cannot be written has an error and no answer."""
     from ..datasets.reader import ImageReadError, read_image
     from .regions import write_overlay
 
@@ -130,14 +137,9 @@ def _predict_one(
         prediction = answer(source)
     except ImageReadError as error:
         raise ImageReadError(_name(photo), error.expected, error.found) from error
-    if picture is not None:  # before the answer: a photo whose picture cannot be written has an error and no answer
-        write_overlay(picture, read_image(source), prediction.regions)
-    if as_json:
-        print(json.dumps({"path": str(photo), **prediction.to_dict()}))
-    else:
-        output.print(f"{printable(_name(photo))}\n{prediction.to_text()}\n", markup=False)
     if picture is not None:
-        say(f"overlay: {picture}")
+        write_overlay(picture, read_image(source), prediction.regions)
+    return prediction
 
 
 def _name(photo: Path) -> str:

@@ -303,7 +303,13 @@ def test_examples_show_their_brackets() -> None:
     assert 'pip install ".[ray]"' in lines and "scarlens doctor" in lines
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["treatments"], ["treatments", "--json"]])
+# Photos enough that standard output, which is written in blocks, is written before the command ends.
+PHOTOS = [str(EXAMPLES / "boxcar.jpg")] * 3
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["treatments"], ["treatments", "--json"], ["predict", "--json", *PHOTOS]]
+)
 def test_output_that_nobody_reads_ends_silently(arguments: list[str]) -> None:
     ours, its = os.pipe()
     os.close(ours)
@@ -313,7 +319,7 @@ def test_output_that_nobody_reads_ends_silently(arguments: list[str]) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk to write to")
-@pytest.mark.parametrize("arguments", [["treatments"], ["treatments", "--json"]])
+@pytest.mark.parametrize("arguments", [["treatments"], ["treatments", "--json"], ["predict", "--json", *PHOTOS]])
 def test_output_to_a_full_disk_is_an_error_in_one_line(arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(command_line(*arguments), stdout=full, stderr=subprocess.PIPE, text=True)
