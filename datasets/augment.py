@@ -1,12 +1,12 @@
 """The training augmentation. Only training imports this module; prediction never does."""
 
-import os
 import string
 from typing import Final
 
 import cv2
 import numpy as np
 
+from .offline import stay_offline
 from .preprocess import frame, shrunk
 
 _BOXED: Final = 0.3
@@ -31,8 +31,7 @@ class Augmentation:
 
     def __init__(self, size: int) -> None:
         """Build the augmentation for squares of `size` pixels."""
-        # albumentations looks for updates over the network when it is imported, unless told not to before.
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        stay_offline()
         import albumentations as A  # noqa: N812
 
         self.size = size

@@ -28,6 +28,7 @@ import pyarrow.fs
 import pyarrow.parquet
 
 from ..datasets.errors import ScarlensError, printable
+from ..datasets.offline import stay_offline
 from ..datasets.reader import MAX_BYTES
 from .batch import BatchSummary, classified, find_files
 from .classifier import BUNDLED_CHECKPOINT, Classifier, load
@@ -139,7 +140,7 @@ def predict_archive(
 
 
 def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read where Ray is imported and by what it starts
+    stay_offline()
     try:
         import ray  # pyright: ignore[reportMissingImports]
         import ray.data  # pyright: ignore[reportMissingImports]

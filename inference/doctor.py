@@ -16,6 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..datasets.errors import ScarlensError, printable
+from ..datasets.offline import stay_offline, switched_on
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -113,6 +114,7 @@ def examine(checkpoint: Path | None = None) -> Diagnosis:
             _python(),
             *_safely("packages", _packages),
             *_safely("cores", _cores),
+            *_safely("telemetry", _telemetry),
             *_safely("ONNX Runtime", _providers),
             *_safely("checkpoint", lambda: _checkpoint(checkpoint)),
             *_safely("CUDA", _cuda),  # last: importing torch would slow the others down
@@ -234,11 +236,18 @@ def _cores() -> list[Finding]:
 
 
 def _providers() -> list[Finding]:
+    stay_offline()
     import onnxruntime
 
     providers = onnxruntime.get_available_providers()
     found = f"{', '.join(providers)} available; prediction takes CPUExecutionProvider"
     return [Finding(subject="ONNX Runtime", found=found, facts={"providers": providers})]
+
+
+def _telemetry() -> list[Finding]:
+    on = switched_on()
+    found = "off: nothing here calls home" if not on else f"on, because you set {', '.join(on)}"
+    return [Finding(subject="telemetry", found=found, facts={"off": not on})]
 
 
 def _cuda() -> list[Finding]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from ..datasets.labels import SCAR_TYPES
+from ..datasets.offline import stay_offline
 from ..model.checkpoint import Card, CheckpointError, card_of, load_checkpoint, read_sealed
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class OnnxEngine:
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         """Load an `.onnx` checkpoint; `threads` is the number of cores to use, by default all that this process may."""
+        stay_offline()
         import onnxruntime
 
         data = read_sealed(path)

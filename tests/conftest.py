@@ -10,14 +10,22 @@ for name in (
 ):
     os.environ.pop(name, None)  # colours, widths and silence are asked for by the tests themselves
 
+import json
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from scarlens.datasets.offline import stay_offline
 from scarlens.datasets.photos import LabelledPhoto, load_photos, readable_photos
 from scarlens.datasets.rendering import write_photos
 from scarlens.training.config import TrainConfig
 from scarlens.training.train import train
+
+stay_offline()  # some tests import onnxruntime themselves
 
 TINY = TrainConfig(
     trunk="squeezenet1_1",
@@ -30,6 +38,22 @@ TINY = TrainConfig(
     validation_fraction=0.34,
 )
 """Settings of a training that takes seconds and learns nothing worth knowing."""
+
+
+@pytest.fixture
+def ask() -> Callable[[int, bytes], dict[str, Any]]:
+    """Upload a photo to the page on a port of this machine and return its answer."""
+
+    def ask(port: int, content: bytes) -> dict[str, Any]:
+        boundary = uuid4().hex
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="photo"; filename="cheek.jpg"\r\n\r\n'
+        body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", body, headers)
+        with urllib.request.urlopen(request) as reply:
+            return json.load(reply)
+
+    return ask
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,16 @@ def test_a_good_installation_has_no_problem() -> None:
     lines = result.stdout.splitlines()
     assert (result.returncode, result.stderr) == (0, "")
     assert all(line.startswith("ok ") for line in lines)
-    for part in ("Python 3.", *REQUIRED, "extra serve", "extra ray", "usable", "CPUExecutionProvider", "CUDA"):
+    for part in (
+        "Python 3.",
+        *REQUIRED,
+        "extra serve",
+        "extra ray",
+        "usable",
+        "telemetry: off",
+        "CPUExecutionProvider",
+        "CUDA",
+    ):
         assert part in result.stdout, part
     megabytes = round(BUNDLED_CHECKPOINT.stat().st_size / 1e6, 1)
     assert f"{BUNDLED_CHECKPOINT.name}, {megabytes} MB, model {load().model_id}, its seal holds" in result.stdout

@@ -1,20 +1,20 @@
 """`scarlens serve` as a program: where it listens, how it ends, what it says when it cannot."""
 
-import json
 import re
 import signal
 import socket
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
 
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra 'serve'")
+
+Ask = Callable[[int, bytes], dict[str, Any]]
 
 EXAMPLE = Path(__file__).parents[1] / "datasets" / "rendering" / "examples" / "rolling.jpg"
 
@@ -33,17 +33,7 @@ def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
             server.kill()
 
 
-def ask(port: int, content: bytes) -> dict:
-    boundary = uuid4().hex
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="photo"; filename="cheek.jpg"\r\n\r\n'
-    body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", body, headers)
-    with urllib.request.urlopen(request) as reply:
-        return json.load(reply)
-
-
-def test_serves_answers_until_it_is_stopped() -> None:
+def test_serves_answers_until_it_is_stopped(ask: Ask) -> None:
     with serving() as (server, port):
         answer = ask(port, EXAMPLE.read_bytes())
         assert answer["label"] == "rolling" and answer["row"]["path"] == "cheek.jpg"
@@ -54,7 +44,7 @@ def test_serves_answers_until_it_is_stopped() -> None:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_can_be_stopped_while_an_upload_is_half_sent(stop: signal.Signals) -> None:
+def test_can_be_stopped_while_an_upload_is_half_sent(stop: signal.Signals, ask: Ask) -> None:
     with serving() as (server, port), socket.create_connection(("127.0.0.1", port)) as upload:
         ask(port, EXAMPLE.read_bytes())  # a process that reads has started
         head = "POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\nContent-Type: multipart/form-data"
