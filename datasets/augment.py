@@ -1,13 +1,14 @@
 """The training augmentation. Only training imports this module; prediction never does."""
 
 import string
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
 
 from .offline import stay_offline
-from .preprocess import frame, shrunk
+from .preprocess import frame, placed, shrunk
+from .scar_map import NO_SKIN_PLACE, ScarMap, places_over
 
 _BOXED: Final = 0.3
 """Share of views with a pasted box: every type gets them, so that a box says nothing about the type."""
@@ -17,6 +18,18 @@ _LETTERED: Final = 0.3
 
 _WEB_SIDES: Final = (224, 512)
 """Range of the long side in pixels that larger photos are shrunk to: resolution must not tell the source."""
+
+
+class View(NamedTuple):
+    """A view of a photo.
+
+    Attributes:
+        square: RGB uint8 [S, S, 3].
+        places: uint8 [S, S], as in `scar_map.ScarMap`.
+    """
+
+    square: np.ndarray
+    places: np.ndarray
 
 
 class Augmentation:
@@ -55,42 +68,55 @@ class Augmentation:
             ]
         )
 
-    def __call__(self, image: np.ndarray, *, seed: int) -> np.ndarray:
-        """Turn an RGB uint8 [H, W, 3] photo into a random RGB uint8 [size, size, 3] view of it."""
+    def __call__(self, image: np.ndarray, scar_map: ScarMap, *, seed: int) -> View:
+        """Turn an RGB uint8 [H, W, 3] photo, and what is known about its places, into a random view."""
         # Each with its own seed: with one for all, the same numbers would decide on crop and contrast.
         filed, framed, marks = np.random.SeedSequence(seed).generate_state(3).tolist()
         self._filed.set_random_seed(filed)
         self._framed.set_random_seed(framed)
         random = np.random.default_rng(marks)
-        photo = self._filed(image=with_marks(shrunk(image, int(random.integers(*_WEB_SIDES))), random))["image"]
+        small = shrunk(image, int(random.integers(*_WEB_SIDES)))
+        photo, places = with_marks(small, places_over(scar_map, *small.shape[:2]), random)
         # A little larger than the network's input, so that a crop rarely has to be enlarged.
-        return self._framed(image=frame(photo, self.size * 8 // 7).square)["image"]
+        side = self.size * 8 // 7
+        square, placement, *_ = frame(self._filed(image=photo)["image"], side)
+        view = self._framed(image=square, mask=placed(places, placement, side))
+        return View(view["image"], view["mask"])
 
 
-def with_marks(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Paste what web photos carry onto a copy of an RGB uint8 [H, W, 3] photo, at random: a box, a border, letters."""
+def with_marks(image: np.ndarray, places: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Paste what web photos carry onto copies, at random: a box, a border, letters.
+
+    Args:
+        image: RGB uint8 [H, W, 3].
+        places: uint8 [H, W], as in `scar_map.ScarMap`; what is pasted shows no skin there.
+        random: decides.
+    """
     box, border, letters = random.random(3) < (_BOXED, _BORDERED, _LETTERED)
-    marked = image.copy()
+    marked, places = image.copy(), places.copy()
     if box:
-        _paste_box(marked, random)
+        _paste_box(marked, places, random)
     if border:
-        marked = _bordered(marked, random)
+        marked, places = _bordered(marked, places, random)
     if letters:
         _write_letters(marked, random)
-    return marked
+    return marked, places
 
 
-def _paste_box(image: np.ndarray, random: np.random.Generator) -> None:
+def _paste_box(image: np.ndarray, places: np.ndarray, random: np.random.Generator) -> None:
     height, width = image.shape[:2]
     tall, wide = round(height * random.uniform(0.1, 0.3)), round(width * random.uniform(0.2, 0.5))
     top, left = random.integers(height - tall + 1), random.integers(width - wide + 1)
     image[top : top + tall, left : left + wide] = _colour(random)
+    places[top : top + tall, left : left + wide] = NO_SKIN_PLACE
 
 
-def _bordered(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _bordered(image: np.ndarray, places: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     thickness = round(max(image.shape[:2]) * random.uniform(0.02, 0.1))
     top, bottom, left, right = np.where(random.random(4) < 0.6, thickness, 0).tolist()
-    return cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=_colour(random))
+    padded = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=_colour(random))
+    beside = cv2.copyMakeBorder(places, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(NO_SKIN_PLACE,))
+    return padded, beside
 
 
 def _write_letters(image: np.ndarray, random: np.random.Generator) -> None:

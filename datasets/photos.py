@@ -26,7 +26,7 @@ class LabelledPhoto:
 
     Attributes:
         path: the file.
-        label: a name of `SCAR_TYPES`, or `OUT_OF_SCOPE`.
+        label: a name of `SCAR_TYPES`, `UNTYPED` or `OUT_OF_SCOPE`.
         kind: the label as a user groups it: the scar type, or the name of the out-of-scope folder, such as "keloid".
         subject: whose skin it shows; photos of one subject never stand on both sides of a split. None when not known.
         extra: whether it is only learned from and never measured with, as a rendered photo is.
@@ -42,8 +42,13 @@ class LabelledPhoto:
 
     @property
     def type_index(self) -> int:
-        """Index into `SCAR_TYPES`, or -1 when the photo shows none of them."""
+        """Index into `SCAR_TYPES`, or -1 when the photo shows none of them, or nobody said which."""
         return SCAR_TYPES.index(self.label) if self.label in SCAR_TYPES else -1
+
+    @property
+    def in_scope(self) -> bool:
+        """Whether the photo shows a scar of the three types."""
+        return self.label != OUT_OF_SCOPE
 
 
 def load_photos(
@@ -99,7 +104,7 @@ def _from_folder(folder: Path, out_of_scope: frozenset[str]) -> list[LabelledPho
         entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     ):
         label = _label_of(class_folder.name, out_of_scope, where=str(class_folder))
-        kind = label if label in SCAR_TYPES else class_folder.name
+        kind = class_folder.name if label == OUT_OF_SCOPE else label
         # Every file counts: one that is no photo is listed as unreadable, where a list of suffixes would hide it.
         files = sorted(file for file in class_folder.rglob("*") if file.is_file())
         photos += [LabelledPhoto(f, label, kind) for f in files if not _is_hidden(f.relative_to(class_folder))]
@@ -129,7 +134,7 @@ def _from_row(row: dict[str, str], manifest: Path, line: int, out_of_scope: froz
             f"{manifest}, line {line}: expected a file and a label, found {row['file']!r}, {row['label']!r}"
         )
     label = _label_of(row["label"], out_of_scope, where=f"{manifest}, line {line}")
-    kind = label if label in SCAR_TYPES else row["label"]
+    kind = row["label"] if label == OUT_OF_SCOPE else label
     return LabelledPhoto(manifest.parent / row["file"], label, kind, (row.get("subject") or "").strip() or None)
 
 

@@ -53,11 +53,6 @@ class Placement(NamedTuple):
         """Whether the photo had padding."""
         return self.window != (0, self.height, 0, self.width)
 
-    def scale(self, size: int) -> float:
-        """Return how many pixels of a square of `size` pixels a pixel of the photo became."""
-        top, bottom, left, right = self.window
-        return size / (self.factor * max(bottom - top, right - left))
-
 
 class Framed(NamedTuple):
     """A photo as the network sees it.
@@ -137,6 +132,22 @@ def frame(image: np.ndarray | ReducedPhoto, size: int) -> Framed:
     placement = Placement(first, upright.shape[0], upright.shape[1], window, second, factor)
     even = with_even_light(turned_copy(square, second))
     return Framed(even, placement, mean_luma(square), sharpness(square))
+
+
+def placed(places: np.ndarray, placement: Placement, size: int) -> np.ndarray:
+    """Bring whole numbers over a photo, [H, W], into the square as the photo came there, without blending them."""
+    upright = cv2.resize(
+        turned_copy(places, placement.first),
+        (placement.width, placement.height),
+        interpolation=cv2.INTER_NEAREST_EXACT,
+    )
+    top, bottom, left, right = placement.window
+    above, below, before, beyond = photo_window(bottom - top, right - left, size)
+    part = cv2.resize(
+        upright[top:bottom, left:right], (beyond - before, below - above), interpolation=cv2.INTER_NEAREST_EXACT
+    )
+    part = cv2.copyMakeBorder(part, above, size - below, before, size - beyond, cv2.BORDER_REFLECT)
+    return turned_copy(part, placement.second)
 
 
 def _fit_mask(mask: np.ndarray, size: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from .engine import usable_cores
 from .journal import Journal
 from .prediction import Prediction
 from .reading import FileToRead, ReadPhoto, read_photos
-from .table import COLUMNS, PROBABILITIES, WRITERS, Row, escaped, escaped_path, is_earlier_table, original_path
+from .table import COLUMNS, EXTENTS, PROBABILITIES, WRITERS, Row, escaped, escaped_path, is_earlier_table, original_path
 
 __all__ = ["COLUMNS", "BatchSummary", "find_files", "original_path", "predict_folder"]
 
@@ -76,7 +76,8 @@ def predict_folder(
       characters, line separators and bytes that are not UTF-8 are written as Python writes them: `\n`,
       `\x1b`, `\u200f`, and a byte 0xff that is not UTF-8 as `\udcff`. `original_path` undoes it.
     - status: "ok" with a label, "abstained", or "error".
-    - label, p_*, in_scope, plausible: as in `Prediction`, rounded to six digits; empty in an error's row.
+    - label, p_*, in_scope, plausible, extent_*, skin: as in `Prediction`, rounded to six digits; empty in an error's
+      row.
     - reason: why it abstained, a key of `prediction.REASONS`, or the error in one line; a ";" in it becomes ",".
     - sha256: of the file's content, where it could be read.
     - width, height: of the upright photo in pixels, where it could be read.
@@ -263,6 +264,9 @@ def photo_row(photo: ReadPhoto, answer: Prediction | Exception | None, model_id:
         row["in_scope"], row["plausible"] = round(answer.in_scope, _DIGITS), list(answer.plausible)
         for column, probability in zip(PROBABILITIES, answer.probabilities.values(), strict=True):
             row[column] = round(probability, _DIGITS)
+        for column, share in zip(EXTENTS, answer.extent.values(), strict=True):
+            row[column] = round(share, _DIGITS)
+        row["skin"] = round(answer.skin, _DIGITS)
     return row
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -18,9 +17,8 @@ from ..datasets.reader import ImageReadError, Source
 from ..model.calibration import MIN_SIDE
 from ..model.checkpoint import Card
 from .engine import Engine, Scores, open_engine
-from .measurement import Measurement, ScaleError, measure
 from .prediction import Prediction, Reason
-from .regions import photo_regions
+from .regions import extent_of, photo_map, skin_share
 from .safety import Context
 from .treatments import plan
 
@@ -52,25 +50,18 @@ class Classifier:
         """The digest that names the model."""
         return self._engine.card.model_id
 
-    def predict(
-        self, image: Source, *, context: Context | None = None, mm_per_pixel: float | None = None
-    ) -> Prediction:
+    def predict(self, image: Source, *, context: Context | None = None) -> Prediction:
         """Classify one photo: a path, the bytes of an image file, or RGB uint8 [H, W, 3].
 
         Args:
             image: the photo.
             context: what is told about the person: it adds cautions to the treatments, and changes no probability.
-            mm_per_pixel: millimetres of skin that a pixel of the upright photo shows, such as a ruler in the photo
-                tells: with it the scars are measured (`Prediction.measurement`). It changes no probability.
 
         Raises:
             ImageReadError: when it is no photo that can be read.
-            ScaleError: when the scale is not a positive number.
         """
-        if mm_per_pixel is not None and not 0.0 < mm_per_pixel < math.inf:
-            raise ScaleError(f"mm_per_pixel must be a positive number, got {mm_per_pixel}")
         photo = read_framed(image, self.card.size, preview=PREVIEW_SIDE)
-        return self._answers([photo], context, mm_per_pixel)[0]
+        return self._answers([photo], context)[0]
 
     def predict_many(self, images: Iterable[Source], batch_size: int = 32) -> Iterator[Prediction | ImageReadError]:
         """Classify many photos, in order and as they are consumed; an unreadable one yields its error.
@@ -92,11 +83,9 @@ class Classifier:
             for photo in batch:
                 yield next(answers) if isinstance(photo, FramedPhoto) else photo
 
-    def predict_framed(
-        self, photos: Sequence[FramedPhoto], *, context: Context | None = None, mm_per_pixel: float | None = None
-    ) -> list[Prediction]:
-        """Classify photos that were read and framed already, all at a time; the rest is as for `predict`."""
-        return self._answers(photos, context, mm_per_pixel)
+    def predict_framed(self, photos: Sequence[FramedPhoto], *, context: Context | None = None) -> list[Prediction]:
+        """Classify photos that are already framed, in one batch; the rest is as for `predict`."""
+        return self._answers(photos, context)
 
     def _framed_or_error(self, image: Source) -> FramedPhoto | ImageReadError:
         try:
@@ -104,53 +93,37 @@ class Classifier:
         except ImageReadError as error:
             return error
 
-    def _answers(
-        self, photos: Sequence[FramedPhoto], context: Context | None = None, mm_per_pixel: float | None = None
-    ) -> list[Prediction]:
+    def _answers(self, photos: Sequence[FramedPhoto], context: Context | None = None) -> list[Prediction]:
         if not photos:
             return []
         card = self.card
         arrays = [normalise(photo.framed.square, mean=card.mean, std=card.std) for photo in photos]
         scores = self._engine(np.stack(arrays))
-        return [self._answer(photo, scores.of(i), context, mm_per_pixel) for i, photo in enumerate(photos)]
+        return [self._answer(photo, scores.of(i), context) for i, photo in enumerate(photos)]
 
-    def _answer(
-        self, photo: FramedPhoto, scores: Scores, context: Context | None, mm_per_pixel: float | None
-    ) -> Prediction:
+    def _answer(self, photo: FramedPhoto, scores: Scores, context: Context | None) -> Prediction:
         calibration, placement = self.card.calibration, photo.framed.placement
         probabilities = calibration.probabilities(scores.type_logits)
         in_scope = float(calibration.in_scope(scores.scope_logit))
         plausible = calibration.plausible(probabilities)
         reason = self._reason(photo.framed, in_scope, float(probabilities.max()))
         label = None if reason else plausible[0]
+        shown = photo_map(scores.class_map, placement=placement, size=self.card.size)
         return Prediction(
             label=label,
             probabilities=dict(zip(SCAR_TYPES, probabilities.tolist(), strict=True)),
             in_scope=in_scope,
             plausible=plausible,
             reason=reason,
-            regions=photo_regions(scores.class_map, calibration, placement=placement, size=self.card.size),
+            regions=shown[: len(SCAR_TYPES)],
+            scar_threshold=calibration.scar_threshold,
+            extent=extent_of(shown, calibration.scar_threshold),
+            skin=skin_share(shown),
             treatment=plan(label, plausible, context) if reason in (None, "ambiguous") else None,
             model_id=self.model_id,
             width=photo.width,
             height=photo.height,
-            measurement=self._measurement(label, photo, scores, mm_per_pixel),
             preview=photo.preview,
-        )
-
-    def _measurement(
-        self, label: str | None, photo: FramedPhoto, scores: Scores, mm_per_pixel: float | None
-    ) -> Measurement | None:
-        # Only when asked for, by telling the scale: it was never checked on real photographs.
-        if mm_per_pixel is None or label is None or scores.relief is None or self.card.relief is None:
-            return None
-        scale = photo.framed.placement.scale(self.card.size)
-        return measure(
-            scores.relief,
-            scar_type=label,
-            limits=self.card.relief,
-            mm_per_pixel=mm_per_pixel / scale,
-            detail_mm=mm_per_pixel,
         )
 
     def _reason(self, photo: Framed, in_scope: float, best_probability: float) -> Reason | None:
@@ -185,14 +158,13 @@ def load(checkpoint: str | os.PathLike[str] = BUNDLED_CHECKPOINT, *, device: str
     return Classifier(open_engine(Path(checkpoint), device=device))
 
 
-def predict(image: Source, *, context: Context | None = None, mm_per_pixel: float | None = None) -> Prediction:
+def predict(image: Source, *, context: Context | None = None) -> Prediction:
     """Classify one photo with the checkpoint that ships, which is loaded once; see `Classifier.predict`.
 
     Raises:
         ImageReadError: when it is no photo that can be read.
-        ScaleError: when the scale is not a positive number.
     """
-    return _bundled().predict(image, context=context, mm_per_pixel=mm_per_pixel)
+    return _bundled().predict(image, context=context)
 
 
 @cache

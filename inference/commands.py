@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import sys
 from collections.abc import Callable
@@ -46,12 +45,6 @@ def _scar_types() -> list[str]:
     return list(SCAR_TYPES)
 
 
-def _finite(number: float | None) -> float | None:
-    if number is not None and not math.isfinite(number):
-        raise typer.BadParameter(f"{number} is no finite number.")
-    return number
-
-
 Checkpoint = Annotated[
     Path | None, typer.Option(help="A .safetensors or .onnx checkpoint; by default the bundled one.")
 ]
@@ -89,10 +82,6 @@ def predict(
     as_json: AsJson = False,
     overlay: Annotated[Path | None, typer.Option(help="Folder for pictures of where each type is seen.")] = None,
     checkpoint: Checkpoint = None,
-    mm_per_pixel: Annotated[
-        float | None,
-        typer.Option(min=1e-9, callback=_finite, help="Millimetres of skin to a pixel of the photos; tells widths."),
-    ] = None,
     skin_type: SkinType = None,
     pregnant: Pregnant = None,
     isotretinoin_months: IsotretinoinMonths = None,
@@ -103,7 +92,7 @@ def predict(
     from .regions import overlay_files
 
     context = told(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
-    answer = partial(_classifier(checkpoint).predict, context=context, mm_per_pixel=mm_per_pixel)
+    answer = partial(_classifier(checkpoint).predict, context=context)
     failed = False
     named = [Path("stdin") if photo == _STDIN else photo for photo in photos]
     pictures = overlay_files(overlay, named) if overlay else [None] * len(photos)
@@ -138,7 +127,7 @@ def _predict_one(answer: Callable[[Path | bytes], Prediction], photo: Path, pict
     except ImageReadError as error:
         raise ImageReadError(_name(photo), error.expected, error.found) from error
     if picture is not None:
-        write_overlay(picture, read_image(source), prediction.regions)
+        write_overlay(picture, read_image(source), prediction.regions, prediction.scar_threshold)
     return prediction
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..datasets.labels import SCAR_TYPES
 from ..datasets.offline import stay_offline
+from ..datasets.scar_map import MAP_CLASSES
 from ..model.checkpoint import Card, CheckpointError, card_of, load_checkpoint, read_sealed
 
 if TYPE_CHECKING:
@@ -24,20 +25,18 @@ class Scores(NamedTuple):
     """Raw scores of N photos as float32 arrays; `model.network.NetworkOutput` says what they mean.
 
     Attributes:
-        class_map: [N, 3, h, w].
+        class_map: [N, 5, h, w].
         type_logits: [N, 3].
         scope_logit: [N].
-        relief: [N, 6, h, w], or None without a relief head.
     """
 
     class_map: np.ndarray
     type_logits: np.ndarray
     scope_logit: np.ndarray
-    relief: np.ndarray | None = None
 
     def of(self, index: int) -> Scores:
         """Return the scores of one photo, without the first axis."""
-        return Scores(*(part[index] for part in self if part is not None))
+        return Scores(*(part[index] for part in self))
 
 
 class Engine(Protocol):
@@ -94,16 +93,13 @@ class OnnxEngine:
             scores = self(photo)
         except Exception as error:  # wrong names, shapes or types, or scores that are not finite
             raise CheckpointError(f"{path}: expected a scarlens network, found one that fails: {error}") from error
-        types = len(SCAR_TYPES)
-        parts = [part for part in scores if part is not None]
-        shapes = [part.shape for part in parts]
-        fits = all(part.dtype == np.float32 and part.size for part in parts)
-        fits = fits and shapes[1:3] == [(1, types), (1,)] and len(shapes[0]) == 4 and shapes[0][:2] == (1, types)
-        if self.card.relief:
-            fits = fits and len(shapes) == 4 and len(shapes[3]) == 4 and shapes[3][:2] == (1, types + 3)
+        types, shapes = len(SCAR_TYPES), [part.shape for part in scores]
+        fits = all(part.dtype == np.float32 and part.size for part in scores)
+        fits = fits and shapes[1:] == [(1, types), (1,)]
+        fits = fits and len(shapes[0]) == 4 and shapes[0][:2] == (1, len(MAP_CLASSES))
         if not fits:
-            found = ", ".join(f"{part.dtype} {list(part.shape)}" for part in parts)
-            raise CheckpointError(f"{path}: expected float32 scores of {types} types, found {found}")
+            found = ", ".join(f"{part.dtype} {list(part.shape)}" for part in scores)
+            raise CheckpointError(f"{path}: expected float32 scores of {types} types and a map, found {found}")
 
     def __call__(self, photos: np.ndarray) -> Scores:
         """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them.
@@ -123,8 +119,7 @@ class OnnxEngine:
             return [*threads.map(self._run, photos)]
 
     def _run(self, photo: np.ndarray) -> list[np.ndarray]:
-        names = [name for name in Scores._fields if name != "relief" or self.card.relief]
-        return [np.asarray(part) for part in self._session.run(names, {"photos": photo})]
+        return [np.asarray(part) for part in self._session.run(Scores._fields, {"photos": photo})]
 
 
 class TorchEngine:
@@ -145,7 +140,7 @@ class TorchEngine:
         """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them."""
         with self._torch.inference_mode():
             output = self._network(self._torch.from_numpy(photos).to(self._device))
-        return Scores(*(part.float().cpu().numpy() for part in output if part is not None))
+        return Scores(*(part.float().cpu().numpy() for part in output))
 
 
 def open_engine(checkpoint: Path, *, device: str = "cpu") -> Engine:

@@ -24,9 +24,10 @@ def html(prediction: Prediction) -> str:
         "picture": None if prediction.preview is None else _picture(prediction.preview, prediction),
         "bars": _bars(prediction),
         "in_scope": percent(prediction.in_scope),
+        "extent": prediction.extent_text,
+        "contradiction": prediction.contradiction,
         "treatment": prediction.treatment and prediction.treatment.to_text(),
         "told": prediction.treatment is not None and prediction.treatment.context is not None,
-        "measurement": prediction.measurement and prediction.measurement.to_text(),
         "notice": NOTICE,
     }
     return filled(Path(__file__).with_name("prediction.html.j2"), values)
@@ -52,5 +53,5 @@ def _picture(preview: bytes, prediction: Prediction) -> str:
     from ..datasets.reader import read_image
     from .regions import overlay
 
-    painted = overlay(read_image(preview), prediction.regions)
+    painted = overlay(read_image(preview), prediction.regions, prediction.scar_threshold)
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg_preview(painted, max(painted.shape))).decode()}"

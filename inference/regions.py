@@ -1,4 +1,4 @@
-"""Where each type is seen: from the network's class map to regions of the photo, and to an overlay picture."""
+"""Where each type is seen: from the network's map to regions of the photo, their extent, and an overlay picture."""
 
 from collections.abc import Sequence
 from itertools import chain, count
@@ -12,7 +12,8 @@ from ..datasets.atomic import write_atomically
 from ..datasets.canonical import turned_back
 from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
 from ..datasets.preprocess import Placement, photo_window
-from ..model.calibration import Calibration
+from ..datasets.scar_map import MAP_CLASSES
+from ..model.calibration import softmax
 
 COLOURS: Final = {"ice_pick": (213, 94, 0), "boxcar": (0, 114, 178), "rolling": (0, 158, 115)}
 """RGB of each type: colours that colour-blind readers tell apart (Okabe & Ito, "Color Universal Design", 2008)."""
@@ -23,37 +24,83 @@ def hex_colour(name: str) -> str:
     return "#{:02x}{:02x}{:02x}".format(*COLOURS[name])
 
 
-_OPACITY: Final = 0.45
+DASHES: Final = {"ice_pick": 0, "boxcar": 7, "rolling": 2}
+"""Length of the dashes of each type's outline, in line widths; 0 is an unbroken line. They tell types apart in grey."""
+
+_FILL: Final = 0.12
+"""Opacity of the colour over a scar."""
+
+_SPECK: Final = 0.0005
+"""Of a photo's area: what is smaller is not outlined."""
+
+_NO_SKIN: Final = np.eye(len(MAP_CLASSES), dtype=np.float32)[MAP_CLASSES.index("no_skin")]
 _LEGEND_HEIGHT: Final = 44  # pixels
 _LEGEND_WIDTH: Final = 320  # below this the text shrinks
 _GREY: Final = (40, 40, 40)
 
 
-def photo_regions(class_map: np.ndarray, calibration: Calibration, *, placement: Placement, size: int) -> np.ndarray:
-    """Lay the class map over the upright photo and turn scores into shares.
+def photo_map(class_map: np.ndarray, *, placement: Placement, size: int) -> np.ndarray:
+    """Lay the network's map over the upright photo, as probabilities.
 
     Args:
-        class_map: float [3, h, w], scores over the network's square input.
-        calibration: whose temperature the scores are divided by.
+        class_map: float [5, h, w], logits of `MAP_CLASSES` over the network's square input.
         placement: how the photo came into the square.
         size: side of the network's square input in pixels.
 
     Returns:
-        float32 [3, rows, columns] over the upright photo, row 0 at its top: at each position the probability of each
-        type judged there; the three sum to 1. Trimmed padding shows nothing: each type gets 1/3 there.
+        float32 [5, rows, columns] over the upright photo, row 0 at its top: the probability of each of `MAP_CLASSES` at
+        each position; they sum to 1. Trimmed padding is no skin.
     """
-    upright = np.stack([turned_back(plane, placement.second) for plane in class_map])
+    upright = turned_back(np.moveaxis(class_map, 0, -1), placement.second)
     top, bottom, left, right = placement.window
     inside = photo_window(bottom - top, right - left, size)
     ys, rows_hit = _lookups(placement.height, (top, bottom), inside[:2], size, class_map.shape[1])
     xs, columns_hit = _lookups(placement.width, (left, right), inside[2:], size, class_map.shape[2])
     columns, rows = np.meshgrid(xs, ys)
-    scores = np.stack(
-        [cv2.remap(plane, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in upright]
-    )
-    scores *= np.outer(rows_hit, columns_hit)  # equal scores, so equal shares, where padding was
-    shares = np.moveaxis(calibration.probabilities(np.moveaxis(scores, 0, -1)), -1, 0)
-    return np.stack([turned_back(plane, placement.first) for plane in shares]).astype(np.float32)
+    source = np.ascontiguousarray(upright, dtype=np.float32)
+    logits = cv2.remap(source, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # [rows, columns, 5]
+    shown = softmax(logits.astype(np.float64)).astype(np.float32)
+    shown[~np.outer(rows_hit, columns_hit)] = _NO_SKIN
+    return np.ascontiguousarray(np.moveaxis(turned_back(shown, placement.first), -1, 0))
+
+
+def extent_of(shown: np.ndarray, scar_threshold: float) -> dict[str, float]:
+    """Return the share of the visible skin, 0 to 1, that each type is expected to take.
+
+    Each place counts by its probabilities, which changes less with light and compression than counting the places
+    inside the outlines; a place where a scar is less than half as probable as the threshold does not count, and without
+    any outline there is no extent.
+
+    Args:
+        shown: `photo_map`, float32 [5, h, w].
+        scar_threshold: probability of a scar from which on one is seen.
+    """
+    regions = shown[: len(SCAR_TYPES)]
+    scar = regions.sum(axis=0)
+    if scar.max() < scar_threshold:
+        return dict.fromkeys(SCAR_TYPES, 0.0)
+    counted = (regions * (scar >= scar_threshold / 2)).sum(axis=(1, 2), dtype=np.float64)
+    skin = float((1.0 - shown[MAP_CLASSES.index("no_skin")]).sum())
+    return {name: min(float(share / max(skin, 1.0)), 1.0) for name, share in zip(SCAR_TYPES, counted, strict=True)}
+
+
+def skin_share(shown: np.ndarray) -> float:
+    """Return the share of a photo, 0 to 1, that is skin; `shown` is its `photo_map`."""
+    return float(1.0 - shown[MAP_CLASSES.index("no_skin")].mean())
+
+
+def scars_seen(regions: np.ndarray, scar_threshold: float) -> np.ndarray:
+    """Return the index into `SCAR_TYPES` of the type seen at each place, or -1 for none; int [h, w].
+
+    Args:
+        regions: `Prediction.regions`, float32 [3, h, w].
+        scar_threshold: probability of a scar from which on one is seen.
+    """
+    return np.where(regions.sum(axis=0) >= scar_threshold, regions.argmax(axis=0), -1)
+
+
+def _enlarged(planes: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.stack([cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in planes])
 
 
 def _lookups(
@@ -76,25 +123,43 @@ def _lookups(
     return (squares / cell - 0.5).astype(np.float32), (centres >= window[0]) & (centres <= window[1])
 
 
-def overlay(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Paint the regions over a photo, one colour a type, stronger where a type stands out; legend and notice below.
+def overlay(image: np.ndarray, regions: np.ndarray, scar_threshold: float) -> np.ndarray:
+    """Outline the scars that are seen in a photo, one colour and line style a type; legend and notice below.
+
+    Where none is seen, nothing is drawn. A dark and a light line beside each outline keep it legible on any skin, and
+    its dashes in grey.
 
     Args:
         image: the upright photo, RGB uint8 [H, W, 3].
         regions: `Prediction.regions`, float32 [3, h, w].
+        scar_threshold: `Prediction.scar_threshold`.
 
     Returns:
         RGB uint8 [H + legend, W, 3].
     """
     height, width = image.shape[:2]
-    fine = np.stack([cv2.resize(plane, (width, height), interpolation=cv2.INTER_CUBIC) for plane in regions])
-    best = fine.argmax(axis=0)
-    chance = 1.0 / len(SCAR_TYPES)
-    certainty = np.clip((fine.max(axis=0) - chance) / (1.0 - chance), 0.0, 1.0)[..., None]
-    colour = np.array([COLOURS[name] for name in SCAR_TYPES], dtype=np.float32)[best]
-    opacity = _OPACITY * certainty
-    painted = np.rint(image * (1.0 - opacity) + colour * opacity).astype(np.uint8)
+    seen = scars_seen(_enlarged(regions, height, width), scar_threshold)
+    painted = image.copy()
+    thickness = max(1, round(max(height, width) / 320))
+    for index, name in enumerate(SCAR_TYPES):
+        area = (seen == index).astype(np.uint8)
+        tinted = (1 - _FILL) * painted[area > 0] + _FILL * np.array(COLOURS[name])
+        painted[area > 0] = np.rint(tinted).astype(np.uint8)
+        found, _ = cv2.findContours(area, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        contours = [contour for contour in found if cv2.contourArea(contour) >= _SPECK * height * width]
+        cv2.drawContours(painted, contours, -1, (255, 255, 255), 3 * thickness)
+        for contour in contours:
+            _draw_dashed(painted, contour[:, 0], COLOURS[name], DASHES[name] * thickness, thickness)
     return np.vstack([painted, _legend(width)])
+
+
+def _draw_dashed(
+    picture: np.ndarray, points: np.ndarray, colour: tuple[int, int, int], dash: int, thickness: int
+) -> None:
+    """Draw a closed line through int32 points [N, 2]; `dash` is the length of a dash in pixels, 0 for none."""
+    closed = np.vstack([points, points[:1]])
+    pieces = [closed] if not dash else [closed[i : i + dash + 1] for i in range(0, len(closed), 2 * dash)]
+    cv2.polylines(picture, [np.ascontiguousarray(piece) for piece in pieces], False, colour, thickness)
 
 
 def _legend(width: int) -> np.ndarray:
@@ -114,9 +179,9 @@ def _write(picture: np.ndarray, text: str, position: tuple[int, int], scale: flo
     return position[0] + cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
 
 
-def write_overlay(path: Path, image: np.ndarray, regions: np.ndarray) -> None:
+def write_overlay(path: Path, image: np.ndarray, regions: np.ndarray, scar_threshold: float) -> None:
     """Write the overlay of a photo as a PNG without metadata; arguments as for `overlay`."""
-    picture = cv2.cvtColor(overlay(image, regions), cv2.COLOR_RGB2BGR)
+    picture = cv2.cvtColor(overlay(image, regions, scar_threshold), cv2.COLOR_RGB2BGR)
     write_atomically(path, cv2.imencode(".png", picture)[1].tobytes())
 
 

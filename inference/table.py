@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 PROBABILITIES: Final = tuple(f"p_{name}" for name in SCAR_TYPES)
 """The columns that hold the probabilities of the types, in their order."""
 
+EXTENTS: Final = tuple(f"extent_{name}" for name in SCAR_TYPES)
+"""The columns that hold the share of the skin on which each type is seen."""
+
 COLUMNS: Final = (
-    *("path", "status", "label", *PROBABILITIES, "in_scope", "plausible"),
+    *("path", "status", "label", *PROBABILITIES, "in_scope", "plausible", *EXTENTS, "skin"),
     *("reason", "sha256", "width", "height", "model_id"),
 )
 """The columns of every table, in order; `batch.predict_folder` says what they hold."""
@@ -60,7 +63,7 @@ def schema() -> pyarrow.Schema:
     import pyarrow as pa
 
     kinds = dict.fromkeys(COLUMNS, pa.string())
-    kinds |= dict.fromkeys((*PROBABILITIES, "in_scope"), pa.float64())
+    kinds |= dict.fromkeys((*PROBABILITIES, "in_scope", *EXTENTS, "skin"), pa.float64())
     kinds |= dict.fromkeys(("width", "height"), pa.int32())
     kinds["plausible"] = pa.list_(pa.string())
     return pa.schema(kinds)

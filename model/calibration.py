@@ -58,6 +58,7 @@ class Calibration:
         plausible_thresholds: per type, in the order of `SCAR_TYPES`: the type is plausible from this probability on.
         scope_threshold: below this scope probability the photo is refused as out of scope.
         answer_threshold: below this probability of the best type the answer is "ambiguous".
+        scar_threshold: a position of the map counts as scarred from this probability of a scar on.
         min_brightness: a photo with a lower mean luma, 0 to 255, is too dark to judge.
         min_sharpness: one with a lower `datasets.canonical.sharpness` is too blurred to judge.
         fitted_on: what the numbers come from, in words.
@@ -69,6 +70,7 @@ class Calibration:
     plausible_thresholds: tuple[float, ...] = (0.0,) * len(SCAR_TYPES)
     scope_threshold: float = 0.5
     answer_threshold: float = 1.0 - COST_OF_SILENCE
+    scar_threshold: float = 0.5
     min_brightness: float = 0.0
     min_sharpness: float = 0.0
     fitted_on: str = "nothing: raw scores"
@@ -76,7 +78,7 @@ class Calibration:
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be a calibration."""
         numbers = (self.temperature, self.scope_slope, self.scope_offset, self.scope_threshold, self.answer_threshold)
-        numbers += (self.min_brightness, self.min_sharpness)
+        numbers += (self.scar_threshold, self.min_brightness, self.min_sharpness)
         if not all(math.isfinite(number) for number in (*numbers, *self.plausible_thresholds)):
             raise ValueError("every number of a calibration must be finite")
         if self.temperature < _LEAST_TEMPERATURE or self.scope_slope <= 0:
@@ -108,25 +110,12 @@ class Calibration:
         return tuple(SCAR_TYPES[i] for i in order if i == order[0] or probabilities[i] >= self.plausible_thresholds[i])
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReliefLimits:
-    """When a checkpoint with a relief head keeps silent about width or depth.
-
-    Attributes:
-        highest_elevation_degrees: no depth where the strongest lamp seems to stand higher over the skin: frontal light
-            hides relief.
-        coarsest_mm_per_pixel: no width where a pixel of the network's square shows more millimetres of skin.
-    """
-
-    highest_elevation_degrees: float
-    coarsest_mm_per_pixel: float
-
-
 def fit_calibration(
     *,
     type_logits: np.ndarray,
     scope_logits: np.ndarray,
     type_indices: np.ndarray,
+    in_scope: np.ndarray,
     fitted_on: str,
     repeats: int = 1,
 ) -> Calibration:
@@ -135,17 +124,19 @@ def fit_calibration(
     Args:
         type_logits: [N, 3].
         scope_logits: [N].
-        type_indices: int [N], index into `SCAR_TYPES`, or -1 for a photo that shows none of the types. At least one
-            photo of each type; without out-of-scope photos the scope stays uncalibrated and nothing is refused.
+        type_indices: int [N], index into `SCAR_TYPES`, or -1 where the type is none or not known. At least one photo of
+            each type.
+        in_scope: bool [N], whether a photo shows one of the types; where all do, the scope stays uncalibrated and
+            nothing is refused. How many are refused is measured on photos of a known type.
         fitted_on: what the scores come from, in words.
         repeats: how many scores come from one photo; only photos are independent.
     """
     shown = type_indices >= 0
     temperature = _fit_temperature(type_logits[shown], type_indices[shown], repeats)
-    slope, offset = (1.0, 0.0) if shown.all() else _fit_platt(scope_logits, shown)
+    slope, offset = (1.0, 0.0) if in_scope.all() else _fit_platt(scope_logits, in_scope)
     scores = Calibration(temperature=temperature, scope_slope=slope, scope_offset=offset)
     probabilities = scores.probabilities(type_logits[shown])
-    refused_below = 0.0 if shown.all() else _refusal_threshold(scores.in_scope(scope_logits[shown]), repeats)
+    refused_below = 0.0 if in_scope.all() else _refusal_threshold(scores.in_scope(scope_logits[shown]), repeats)
     return Calibration(
         temperature=temperature,
         scope_slope=slope,

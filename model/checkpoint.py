@@ -20,9 +20,9 @@ import numpy as np
 from ..datasets.atomic import write_atomically
 from ..datasets.errors import ScarlensError, printable
 from ..datasets.labels import SCAR_TYPES
-from .calibration import Calibration, ReliefLimits
+from .calibration import Calibration
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Version of the card, the evaluation transform (2 made it canonical) and the network (3 gave it a texture head). A
 reader refuses any other version."""
 
@@ -57,7 +57,6 @@ class Card:
         mean: per-channel mean of the input, RGB on 0..1.
         std: per-channel standard deviation of the input, RGB on 0..1.
         calibration: how scores become an answer.
-        relief: when the relief head's measurements are withheld; None without such a head.
         model_id: digest of weights and card, which names the model; the same in both file forms. `save_checkpoint`
             fills it in.
         scar_types: order of the type axis; must be `SCAR_TYPES`.
@@ -70,7 +69,6 @@ class Card:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     calibration: Calibration
-    relief: ReliefLimits | None = None
     model_id: str = ""
     scar_types: tuple[str, ...] = SCAR_TYPES
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -78,10 +76,7 @@ class Card:
 
     def to_json(self) -> str:
         """Return the card as one line of JSON with sorted keys."""
-        raw = asdict(self)
-        if self.relief is None:
-            del raw["relief"]  # as in cards from before there was such a head, whose digests stay right
-        return json.dumps(raw, sort_keys=True, ensure_ascii=False)
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Card:
@@ -99,8 +94,6 @@ class Card:
                 raise CheckpointError(f"the card has unknown fields: {sorted(unknown)}")
             raw["calibration"]["plausible_thresholds"] = tuple(raw["calibration"]["plausible_thresholds"])
             raw["calibration"] = Calibration(**raw["calibration"])
-            if raw.get("relief") is not None:
-                raw["relief"] = ReliefLimits(**raw["relief"])
             for name in ("mean", "std", "scar_types"):
                 raw[name] = tuple(raw[name])
             card = cls(**raw)
@@ -123,8 +116,6 @@ class Card:
         fit = means.shape == deviations.shape == (3,) and means.max() <= _LARGEST and deviations.max() <= _LARGEST
         if not fit or not deviations.min() >= 1 / _LARGEST:
             raise CheckpointError(f"expected three finite means and positive deviations, found {self.mean}, {self.std}")
-        if self.relief and not np.isfinite(list(asdict(self.relief).values())).all():
-            raise CheckpointError(f"expected finite limits of the relief head, found {self.relief}")
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, np.ndarray], card: Card) -> Card:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..datasets.atomic import write_atomically
-from .calibration import ReliefLimits
-from .checkpoint import BLANK_SEAL, Card, CheckpointError, load_checkpoint, save_checkpoint, seal
+from .checkpoint import BLANK_SEAL, Card, CheckpointError, load_checkpoint, seal
 from .network import NetworkOutput, ScarNetwork, TrunkError
-from .relief import RELIEF_TRUNK, ReliefHead, trunk_digest
 
 
 def network_of(path: Path) -> tuple[ScarNetwork, Card]:
@@ -32,11 +25,11 @@ def network_of(path: Path) -> tuple[ScarNetwork, Card]:
     found = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
     try:
         with torch.device("meta"):  # shapes without numbers: a stranger's card may name a trunk of gigabytes
-            wanted = ScarNetwork(card.trunk, relief=card.relief is not None).state_dict()
+            wanted = ScarNetwork(card.trunk).state_dict()
     except TrunkError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _check_fit(path, found, wanted, card.trunk)
-    network = ScarNetwork(card.trunk, relief=card.relief is not None)
+    network = ScarNetwork(card.trunk)
     network.load_state_dict(found)
     return network.eval(), card
 
@@ -51,48 +44,6 @@ def _check_fit(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Ten
                 f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, "
                 f"expected {wanted[name].dtype} {tuple(wanted[name].shape)} for {trunk}"
             )
-
-
-def attach_relief(checkpoint: Path, relief_file: Path) -> Card:
-    """Put a relief head into a checkpoint, in place of an earlier one, and write its ONNX form beside it.
-
-    Args:
-        checkpoint: the safetensors file, which is replaced.
-        relief_file: what `training.relief` wrote.
-
-    Returns:
-        The card as it was written.
-
-    Raises:
-        CheckpointError: when a file cannot be read, or the head was trained on another trunk or another input.
-    """
-    tensors, card = load_checkpoint(checkpoint)
-    head, made_for = _relief_file(relief_file)
-    if card.trunk != RELIEF_TRUNK:
-        raise CheckpointError(f"{checkpoint}: expected the trunk {RELIEF_TRUNK} for a relief head, found {card.trunk}")
-    digest = trunk_digest({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
-    found = {"trunk": digest, "size": card.size, "mean": list(card.mean), "std": list(card.std)}
-    for name, value in found.items():
-        if made_for[name] != value:
-            raise CheckpointError(
-                f"{relief_file}: expected a head made for the {name} {value} of {checkpoint}, found {made_for[name]}"
-            )
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("relief.")}
-    tensors |= {f"relief.{name}": tensor for name, tensor in head.items()}
-    card = save_checkpoint(checkpoint, tensors, replace(card, relief=ReliefLimits(**made_for["limits"])))
-    export_onnx(checkpoint, checkpoint.with_suffix(".onnx"))
-    return card
-
-
-def _relief_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read a relief head's weights, and what it was made for."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            made_for = json.loads(file.metadata()["relief"])
-            head = {name: file.get_tensor(name) for name in ReliefHead().state_dict()}
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected a relief head as training/relief.py writes it: {error}") from error
-    return head, made_for
 
 
 def export_onnx(checkpoint: Path, onnx_file: Path) -> Card:
@@ -115,7 +66,7 @@ def export_onnx(checkpoint: Path, onnx_file: Path) -> Card:
             (photos,),
             str(file),
             input_names=["photos"],
-            output_names=[name for name in NetworkOutput._fields if name != "relief" or card.relief],
+            output_names=list(NetworkOutput._fields),
             dynamic_shapes={"photos": {0: torch.export.Dim("N")}},
             external_data=False,
             verbose=False,
@@ -137,4 +88,4 @@ class _Outputs(torch.nn.Module):
         self.network = network
 
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
-        return tuple(part for part in self.network(photos) if part is not None)
+        return tuple(self.network(photos))

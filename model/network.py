@@ -1,8 +1,12 @@
-"""The network: a torchvision trunk, scores per position from its last map and its mid-level texture, and the mean."""
+"""The network: a torchvision trunk that looks, a neck that compares neighbours, and three heads.
+
+*Where*: each position of the photo shows a scar of one of the types, other skin, or no skin. *What*: the photo's type,
+from the features of the positions where a scar is seen. *Whether*: the photo is in scope if enough scar is seen
+anywhere.
+"""
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,10 +16,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import models
+from torchvision.ops import Conv2dNormActivation
 
 from ..datasets.errors import ScarlensError
 from ..datasets.labels import SCAR_TYPES
-from .relief import RELIEF_TRUNK, TAPS, ReliefHead, stages_of
+from ..datasets.scar_map import MAP_CLASSES
 
 TRUNKS: Final = (
     "mobilenet_v2",
@@ -28,6 +33,18 @@ TRUNKS: Final = (
 )
 """Trunks that the tests run. Any other torchvision model with `features` or `layer1` to `layer4` fits as well."""
 
+
+_NECK: Final = 96
+"""Channels of the neck. Few photos cannot feed more."""
+
+_DILATIONS: Final = (1, 2)
+"""Of the neck's two 3 x 3 layers: a scar is told by its rim, some positions away."""
+
+_EVERYWHERE: Final = 0.02
+"""Added to the probability of a scar where features are pooled, so that a photo without any has a mean too."""
+
+_HIGHEST: Final = 0.02
+"""Share of the positions, those with most scar, that the scope is judged by."""
 
 _PROBE_SIDE: Final = 128
 """Side in pixels of the empty photo that shows the shapes of a trunk's maps."""
@@ -59,123 +76,125 @@ class NetworkOutput(NamedTuple):
     """What the network says about a batch of N photos, as raw scores.
 
     Attributes:
-        class_map: [N, 3, h, w], a score per type and position, types in the order of `SCAR_TYPES`.
-        type_logits: [N, 3], the mean of `class_map` over positions, as far as the sides of its two parts divide.
+        class_map: [N, 5, h, w], a logit for each of `MAP_CLASSES` at each position.
+        type_logits: [N, 3], of the photo's type, in the order of `SCAR_TYPES`.
         scope_logit: [N], above 0 when the photo rather shows one of the three types.
-        relief: [N, 6, S / 4, S / 4], as `relief.Relief.planes` describes it, or None without a relief head.
     """
 
     class_map: Tensor
     type_logits: Tensor
     scope_logit: Tensor
-    relief: Tensor | None = None
 
 
-class TextureHead(nn.Module):
-    """Linear scores of mid-level texture at every position.
+class NeckBlock(nn.Module):
+    """Compare each position with its neighbours, and add what that says."""
 
-    The features are the maps' values and how far each lies from the photo's mean, so that pooling them gives the mean
-    and the mean absolute deviation of every channel: the statistics by which textures are told apart (Portilla &
-    Simoncelli, IJCV 40:49, 2000). They are standardised by the photos that the head was
-    fitted to, and when it is carried over from renderings to photographs by those instead, because the two differ in
-    colour, noise and sharpness ("adaptive batch normalisation", Li et al., Pattern Recognition 80:109, 2018).
-    """
-
-    mean: Tensor
-    std: Tensor
-    share: Tensor
-
-    def __init__(self, channels: int) -> None:
-        """Start with a share of 0 in the network's score, until `training.texture` has fitted the head."""
+    def __init__(self, channels: int, *, dilation: int) -> None:
+        """Build a depthwise 3 x 3 layer and two pointwise ones (as in MobileNets, Howard et al., 2017)."""
         super().__init__()
-        self.register_buffer("mean", torch.zeros(2 * channels))
-        self.register_buffer("std", torch.ones(2 * channels))
-        self.register_buffer("share", torch.zeros(()))
-        self.scores = nn.Conv2d(2 * channels, len(SCAR_TYPES), kernel_size=1)
-        self.requires_grad_(False)  # a convex problem, solved at once rather than step by step
-        for parameter in self.parameters():
-            nn.init.zeros_(parameter)
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, kernel_size=3, padding=dilation, dilation=dilation, groups=channels),
+            nn.Conv2d(channels, 2 * channels, kernel_size=1),
+            nn.ReLU(),
+            nn.Conv2d(2 * channels, channels, kernel_size=1),
+        )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Score the features of `texture_of`, [N, T, h, w], as [N, 3, h, w]."""
-        return self.scores((maps - self.mean[:, None, None]) / self.std[:, None, None])
-
-
-def texture_of(maps: Tensor) -> Tensor:
-    """Return maps [N, C, h, w] and how far each value lies from its photo's mean: [N, 2 C, h, w]."""
-    return torch.cat([maps, (maps - maps.mean(dim=(2, 3), keepdim=True)).abs()], dim=1)
+        """Take and return [N, C, h, w]."""
+        return maps + self.layers(maps)
 
 
 class ScarNetwork(nn.Module):
-    """A trunk and two heads that score every position: one reads its last map, one its mid-level texture.
+    """A trunk, a neck and three heads.
 
-    The mean of per-position linear scores equals a linear layer on pooled features, and gives a map of where each type
-    is seen at no cost ("class activation mapping", Zhou et al., CVPR 2016).
-
-    Scars are small in a photo of a cheek: on the maps a 16th of the photo's side they still have a shape, on the last
-    map, a 32nd, hardly. The texture head reads the former.
+    Scars are small in a photo of a cheek: on the trunk's maps that are a 16th of the photo's side (`mid_stages`) they
+    still have a shape, on its last map, a 32nd, hardly; that one says what surrounds them. Heads read both.
     """
 
-    def __init__(self, trunk: str, *, dropout: float = 0.0, relief: bool = False) -> None:
-        """Build the network with random weights.
+    def __init__(self, trunk: str, *, dropout: float = 0.0) -> None:
+        """Build the network with random weights in the trunk and the neck, and zeros in the heads.
 
         Args:
             trunk: a model name of torchvision.
-            dropout: of what the first head reads.
-            relief: whether a third head measures scars. It is trained by itself, on renderings (`training.relief`).
+            dropout: of what the heads read.
 
         Raises:
-            TrunkError: when the trunk is unknown, or not the one that a relief head can read.
+            TrunkError: when the trunk is unknown.
         """
         super().__init__()
-        if relief and trunk != RELIEF_TRUNK:
-            raise TrunkError(f'a relief head can read the trunk "{RELIEF_TRUNK}" only, not "{trunk}"')
         self.trunk = _build_trunk(trunk)
         shapes = _map_shapes(self.trunk)
-        self.texture_stages = _texture_stages(shapes)
-        self.texture = TextureHead(sum(shapes[stage][0] for stage in self.texture_stages))
+        self.mid_stages = _mid_stages(shapes)
+        channels = sum(shapes[stage][0] for stage in {*self.mid_stages, len(shapes) - 1})
+        self.standardise = nn.BatchNorm2d(channels, affine=False)
+        self.neck = nn.Sequential(
+            nn.Conv2d(channels, _NECK, kernel_size=1),
+            nn.ReLU(),
+            *(NeckBlock(_NECK, dilation=dilation) for dilation in _DILATIONS),
+            nn.ReLU(),
+        )
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Conv2d(shapes[-1][0], len(SCAR_TYPES) + 1, kernel_size=1)
-        for parameter in self.head.parameters():
+        self.channel_dropout = nn.Dropout2d(dropout / 2)
+        self.where = nn.Conv2d(_NECK, len(MAP_CLASSES), kernel_size=1)
+        self.what = nn.Linear(2 * channels, len(SCAR_TYPES))
+        for parameter in (*self.where.parameters(), *self.what.parameters()):
             nn.init.zeros_(parameter)
-        self.relief = ReliefHead().requires_grad_(False) if relief else None
+        self.whether = nn.Parameter(torch.tensor([1.0, 0.0]))  # slope and offset
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Return all weights but the trunk's."""
+        return [parameter for name, parameter in self.named_parameters() if not name.startswith("trunk.")]
 
     @property
-    def mid_level(self) -> int:
-        """How many stages of the trunk lead to the texture head."""
-        return self.texture_stages[-1] + 1
+    def most_frozen(self) -> int:
+        """How many stages of the trunk can stay as pretrained: up to the first map that the heads read."""
+        return self.mid_stages[0] + 1
 
     def forward(self, photos: Tensor) -> NetworkOutput:
-        """Score photos given as float32 [N, 3, S, S], normalised by `datasets.preprocess`.
+        """Score photos given as float32 [N, 3, S, S], normalised by `datasets.preprocess`."""
+        return self.finish(photos, 0)
 
-        In training mode the texture and the relief head are silent: what the first head learns should not depend on
-        them.
-        """
-        stages = stages_of(self.trunk, photos, {*self.texture_stages, *(TAPS if self.relief else ())})
-        scores = self.head(self.dropout(self.trunk[self.mid_level :](stages[self.mid_level - 1])))  # [N, 4, h, w]
-        pooled = scores.mean(dim=(2, 3))  # [N, 4]
-        class_map, type_logits = scores[:, :-1], pooled[:, :-1]
-        if not self.training:
-            share, texture = self.texture.share, self.texture(self._texture(stages))  # [N, 3, H, W]
-            wide = functional.interpolate(class_map, size=texture.shape[2:], mode="nearest")
-            class_map = (1 - share) * wide + share * texture
-            type_logits = (1 - share) * type_logits + share * texture.mean(dim=(2, 3))
-        relief = None
-        if self.relief is not None and not self.training:
-            relief = self.relief(photos, stages).planes()
-        return NetworkOutput(class_map, type_logits, pooled[:, -1], relief)
+    def finish(self, maps: Tensor, done: int) -> NetworkOutput:
+        """Score photos from the map that the first `done` stages of the trunk made of them; 0: from the photos."""
+        features = self.standardise(self.features(maps, done))  # [N, C, h, w]
+        class_map = self.where(self.dropout(self.neck(self.channel_dropout(features)))).float()
+        scar = class_map.softmax(dim=1)[:, : len(SCAR_TYPES)].sum(dim=1, keepdim=True)  # [N, 1, h, w]
+        weight = scar.detach() + _EVERYWHERE  # the types do not decide where scars are
+        slope, offset = self.whether
+        type_logits = self.what(self.dropout(_texture(features, weight))).float()
+        return NetworkOutput(class_map, type_logits, slope * _amount(scar) + offset)
 
-    def mid_level_maps(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the last mid-level map of photos [N, 3, S, S], and the texture of all of them, [N, T, H, W]."""
-        stages = stages_of(self.trunk, photos, self.texture_stages)
-        return stages[self.mid_level - 1], self._texture(stages)
+    def features(self, maps: Tensor, done: int) -> Tensor:
+        """Return the maps that the heads read, [N, C, h, w] at a 16th of the photo's side; arguments as `finish`."""
+        kept = [maps] if done - 1 in self.mid_stages else []
+        for number, stage in enumerate(self.trunk[done:], start=done):
+            maps = stage(maps)
+            if number in self.mid_stages:
+                kept.append(maps)
+        if len(self.trunk) - 1 not in self.mid_stages:
+            kept.append(functional.interpolate(maps, size=kept[0].shape[2:], mode="bilinear", align_corners=False))
+        return torch.cat([part.float() for part in kept], dim=1)
 
-    def _texture(self, stages: Mapping[int, Tensor]) -> Tensor:
-        return texture_of(torch.cat([stages[number] for number in self.texture_stages], dim=1))
+
+def _texture(features: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean and mean absolute deviation of each channel: [N, 2 C] of [N, C, h, w].
+
+    Such statistics tell textures apart (Portilla & Simoncelli, IJCV 40:49, 2000).
+    """
+    total = weight.sum(dim=(2, 3))  # [N, 1]
+    mean = (weight * features).sum(dim=(2, 3)) / total
+    deviation = (weight * (features - mean[:, :, None, None]).abs()).sum(dim=(2, 3)) / total
+    return torch.cat([mean, deviation], dim=1)
+
+
+def _amount(scar: Tensor) -> Tensor:
+    """Return how much scar is seen, [N], from its probabilities [N, 1, h, w]: the mean logit of the highest."""
+    logits = torch.logit(scar.flatten(1), eps=1e-5)
+    return logits.topk(max(1, round(_HIGHEST * logits.shape[1])), dim=1).values.mean(dim=1)
 
 
 def load_trunk_weights(network: ScarNetwork, trunk: str, weights: str) -> None:
-    """Start the trunk from pretrained weights; from a checkpoint of this project, its texture head as well.
+    """Start the trunk from pretrained weights.
 
     Args:
         network: the network whose trunk is overwritten.
@@ -200,8 +219,6 @@ def load_trunk_weights(network: ScarNetwork, trunk: str, weights: str) -> None:
                 f"expected {tuple(wanted[name].shape)}"
             )
     network.trunk.load_state_dict(fitting, strict=False)
-    texture = {name: tensor for name, tensor in state.items() if name.startswith("texture.")}
-    network.load_state_dict(texture, strict=False)  # a checkpoint of this project has learned of texture as well
 
 
 def _read_weights(trunk: str, weights: str) -> dict[str, Tensor]:
@@ -235,7 +252,10 @@ def _build_trunk(name: str) -> nn.Sequential:
         raise TrunkError(f'"{name}" is no classification model of torchvision; try one of {", ".join(TRUNKS)}')
     model = models.get_model(name, weights=None)
     if isinstance(features := getattr(model, "features", None), nn.Sequential):
-        return features
+        last = features[-1]
+        widens = isinstance(last, Conv2dNormActivation) and next(last.children()).kernel_size == (1, 1)
+        # The last layer of MobileNets and EfficientNets widens the map for ImageNet's thousand classes.
+        return features[:-1] if widens else features
     if hasattr(model, "layer4"):  # the ResNet family: everything before the pooling
         parts = [(part, layer) for part, layer in model.named_children() if part not in ("avgpool", "fc")]
         return nn.Sequential(OrderedDict(parts))
@@ -255,7 +275,7 @@ def _map_shapes(trunk: nn.Sequential) -> list[tuple[int, int]]:
     return shapes
 
 
-def _texture_stages(shapes: list[tuple[int, int]]) -> tuple[int, ...]:
+def _mid_stages(shapes: list[tuple[int, int]]) -> tuple[int, ...]:
     """Return the stages whose map is a 16th of the photo's side: the last ones of each number of channels."""
     mid_level = [stage for stage, (_, side) in enumerate(shapes) if round(math.log2(_PROBE_SIDE / side)) == 4]
     return tuple(stage for stage in mid_level if stage + 1 not in mid_level or shapes[stage + 1][0] != shapes[stage][0])

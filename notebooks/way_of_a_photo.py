@@ -134,14 +134,14 @@ def draw_square(page: Figure, x: float, way: Way) -> None:
 
 
 def draw_regions(page: Figure, x: float, way: Way) -> None:
-    heading(page, x, 3, "Map of types")
-    picture(page, x, overlay(way.photo.image, way.answer.regions)[: len(way.photo.image)])
+    heading(page, x, 3, "Where scars are")
+    picture(page, x, overlay(way.photo.image, way.answer.regions, way.answer.scar_threshold)[: len(way.photo.image)])
     left = x
     for name in SCAR_TYPES:
         write(page, left, TOP + SIDE + 12, "■", 14, color=hexadecimal(name))
         write(page, left + 19, TOP + SIDE + 12, DISPLAY_NAMES[name], 14)
         left += 30 + 9.6 * len(DISPLAY_NAMES[name])
-    write(page, x, TOP + SIDE + 39, "a hint, not an outline")
+    write(page, x, TOP + SIDE + 39, "a hint, not a measurement")
     module(page, x, TOP + SIDE + 66, "inference/regions.py")
 
 

@@ -32,9 +32,10 @@ TINY = TrainConfig(
     weights=None,
     size=64,
     epochs=2,
+    views=2,
+    per_type=6,
     batch_size=8,
     workers=0,
-    frozen_stages=0,
     validation_fraction=0.34,
 )
 """Settings of a training that takes seconds and learns nothing worth knowing."""

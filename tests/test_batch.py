@@ -132,6 +132,7 @@ def test_three_formats_hold_the_same_rows_in_the_same_columns(folder: Path, clas
     assert len(rows[0]) > 20
     assert (
         *("path", "status", "label", "p_ice_pick", "p_boxcar", "p_rolling", "in_scope", "plausible"),
+        *("extent_ice_pick", "extent_boxcar", "extent_rolling", "skin"),
         *("reason", "sha256", "width", "height", "model_id"),
     ) == COLUMNS
     assert all(tuple(row) == COLUMNS for table in rows for row in table)

@@ -35,6 +35,7 @@ def fitted(type_logits: np.ndarray, type_indices: np.ndarray) -> Calibration:
         type_logits=type_logits,
         scope_logits=np.zeros(len(type_indices)),
         type_indices=type_indices,
+        in_scope=np.ones(len(type_indices), dtype=bool),
         fitted_on="photos made in a test",
     )
 
@@ -108,7 +109,11 @@ def scoped(*, seed: int, count: int = 3000, share: float = 0.5) -> tuple[np.ndar
 def scope_fitted(scope_logits: np.ndarray, type_indices: np.ndarray) -> Calibration:
     type_logits = np.random.default_rng(5).normal(size=(len(type_indices), 3))
     return fit_calibration(
-        type_logits=type_logits, scope_logits=scope_logits, type_indices=type_indices, fitted_on="a test"
+        type_logits=type_logits,
+        scope_logits=scope_logits,
+        type_indices=type_indices,
+        in_scope=type_indices >= 0,
+        fitted_on="a test",
     )
 
 

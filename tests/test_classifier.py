@@ -15,6 +15,7 @@ import scarlens
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.reader import ImageReadError
 from scarlens.datasets.rendering import render_photo
+from scarlens.datasets.scar_map import MAP_CLASSES
 from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Scores
 from scarlens.inference.prediction import NOTICE, Prediction
@@ -25,16 +26,24 @@ from scarlens.model.checkpoint import Card
 class FixedEngine:
     """An engine that gives every photo the same scores."""
 
-    def __init__(self, type_logits: tuple[float, float, float], scope_logit: float, calibration: Calibration) -> None:
+    def __init__(
+        self,
+        type_logits: tuple[float, float, float],
+        scope_logit: float,
+        calibration: Calibration,
+        skin: tuple[float, float] = (0.0, -9.0),
+    ) -> None:
         half = (0.5, 0.5, 0.5)
         self.card = Card(trunk="none", size=64, mean=half, std=half, calibration=calibration, model_id="fixed")
         self._types, self._scope = np.array(type_logits, dtype=np.float32), np.float32(scope_logit)
+        self._skin = np.array(skin, dtype=np.float32)
         self.batches: list[int] = []
 
     def __call__(self, photos: np.ndarray) -> Scores:
         number = len(photos)
         self.batches.append(number)
-        class_map = np.broadcast_to(self._types[None, :, None, None], (number, 3, 2, 2))
+        shown = np.concatenate([self._types, self._skin])
+        class_map = np.broadcast_to(shown[None, :, None, None], (number, len(MAP_CLASSES), 2, 2))
         return Scores(class_map, np.tile(self._types, (number, 1)), np.full(number, self._scope))
 
 
@@ -60,7 +69,7 @@ def test_bundled_checkpoint_answers_path_bytes_and_array_alike(tmp_path: Path) -
         assert answer.probabilities == answers[0].probabilities
         assert (answer.height, answer.width) == image.shape[:2]
         assert answer.regions.dtype == np.float32
-        np.testing.assert_allclose(answer.regions.sum(axis=0), 1, atol=1e-5)
+        assert answer.regions.min() >= 0.0 and answer.regions.sum(axis=0).max() <= 1.0 + 1e-6
 
 
 def test_exif_orientation_does_not_change_the_answer() -> None:
@@ -101,7 +110,41 @@ def test_refused_photo_gets_no_treatment(image: np.ndarray, scope: float, reason
     assert answer.label is None and answer.reason == reason
     assert answer.treatment is None
     assert sum(answer.probabilities.values()) == pytest.approx(1)
-    assert "Can't tell" in answer.to_text() and NOTICE in answer.to_text()
+    assert f"({reason})" in answer.headline and NOTICE in answer.to_text()
+
+
+@pytest.mark.parametrize(
+    ("skin", "says"), [((0.0, -9.0), "No ice pick, boxcar or rolling scars seen"), ((-9.0, 9.0), "Can't tell")]
+)
+def test_skin_without_scars_is_told_from_what_is_no_skin(skin: tuple[float, float], says: str) -> None:
+    answer = Classifier(FixedEngine((-9.0, -9.0, -9.0), -3.0, CALIBRATION, skin)).predict(photo())
+    assert answer.headline.startswith(says)
+    assert answer.treatment is None and answer.most_seen is None
+    assert answer.skin == pytest.approx(1.0 if skin[0] > skin[1] else 0.0, abs=0.01)
+    assert "no place with a scar" in answer.to_text()
+
+
+def test_extent_and_regions_say_where_and_how_much() -> None:
+    answer = Classifier(FixedEngine((2.0, -3.0, -3.0), 3.0, CALIBRATION, (0.0, -9.0))).predict(photo())
+    assert answer.regions.shape[0] == len(SCAR_TYPES)
+    assert answer.regions.sum(axis=0).max() < 1.0  # the rest is no such scar
+    assert (
+        answer.extent["ice_pick"] == pytest.approx(answer.regions[0].mean(), abs=1e-3) and answer.regions[0].min() > 0.8
+    )
+    assert answer.most_seen == answer.label == "ice_pick" and answer.contradiction is None
+    assert f"ice pick on {100 * answer.extent['ice_pick']:.0f} %" in answer.to_text()
+
+
+def test_a_label_that_the_map_does_not_bear_out_is_told() -> None:
+    class Torn(FixedEngine):
+        def __call__(self, photos: np.ndarray) -> Scores:
+            scores = super().__call__(photos)
+            return scores._replace(type_logits=np.ascontiguousarray(scores.type_logits[:, ::-1]))
+
+    answer = Classifier(Torn((4.0, -3.0, -3.0), 3.0, CALIBRATION)).predict(photo())
+    assert answer.label == "rolling" and answer.most_seen == "ice_pick"
+    assert answer.contradiction and answer.contradiction in answer.to_text()
+    assert answer.to_dict()["contradiction"] == answer.contradiction
 
 
 def test_stream_keeps_order_and_yields_errors_in_place() -> None:
@@ -147,7 +190,8 @@ def test_to_dict_is_plain_json_with_the_notice() -> None:
     assert plain["label"] == "ice_pick" and plain["notice"] == NOTICE
     assert list(plain["probabilities"]) == list(SCAR_TYPES)
     assert np.array(plain["regions"]).shape == answer.regions.shape
-    assert set(plain) == {entry.name for entry in fields(Prediction)} - {"preview"} | {"notice"}  # no picture in JSON
+    more = {"headline", "most_seen", "contradiction", "notice"}
+    assert set(plain) == {entry.name for entry in fields(Prediction)} - {"preview"} | more  # no picture in JSON
 
 
 def test_result_that_contradicts_itself_is_refused() -> None:
@@ -161,6 +205,9 @@ def test_result_that_contradicts_itself_is_refused() -> None:
         ("plausible", (), "plausible must be a non-empty"),
         ("in_scope", 1.5, "in_scope must lie in 0..1"),
         ("regions", np.zeros((2, 2)), "regions must have shape"),
+        ("extent", {"ice_pick": 0.5}, "extent must have the keys"),
+        ("extent", dict.fromkeys(SCAR_TYPES, 1.5), "extent must have the keys"),
+        ("skin", -0.1, "skin must lie in 0..1"),
     ):
         with pytest.raises(ValueError, match=message):
             Prediction(**{**values, name: wrong})

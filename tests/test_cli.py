@@ -31,7 +31,7 @@ from scarlens.model.checkpoint import load_checkpoint
 
 EXAMPLES = Path(__file__).parents[1] / "datasets" / "rendering" / "examples"
 COMMANDS = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
-SMALL = ("trunk=squeezenet1_1", "weights=null", "size=64", "workers=0")
+SMALL = ("trunk=squeezenet1_1", "weights=null", "size=64", "workers=0", "views=2", "per_type=6")
 
 
 def command_line(*arguments: object) -> list[str]:
@@ -184,9 +184,6 @@ def test_predict_uses_the_checkpoint_it_is_given(tiny_run: Path) -> None:
         (["predict", "x.jpg", "--jsn"], "no such option: --jsn"),
         (["predict", "x.jpg", "--jsn"], "--json"),
         (["predict", "x.jpg", "--checkpoint"], "; see scarlens predict --help"),
-        (["predict", "x.jpg", "--mm-per-pixel", "0"], "invalid value for '--mm-per-pixel'"),
-        (["predict", "x.jpg", "--mm-per-pixel", "inf"], "invalid value for '--mm-per-pixel': inf is no finite number"),
-        (["predict", "x.jpg", "--mm-per-pixel", "nan"], "invalid value for '--mm-per-pixel'"),
         (["batch", "", "-o", "out.csv"], "expected a folder of photos, found an empty name"),
         (["batch", "", "-o", "out", "--engine", "ray"], "expected a folder of photos, found an empty name"),
         (["predit"], "no such command 'predit'. Did you mean 'predict'? See scarlens --help"),
@@ -492,7 +489,7 @@ def test_no_name_of_a_file_reaches_the_terminal_raw(tmp_path: Path) -> None:
 
 def test_train_without_data_renders_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scarlens.training.embedded.COUNT", 24)
-    settings = options("epochs=1", "size=64", "workers=0", "validation_fraction=0.34")
+    settings = options("epochs=1", "size=64", "workers=0", "views=2", "per_type=6", "validation_fraction=0.34")
     arguments = ["train", "--out", tmp_path / "run", *settings]
     result = CliRunner().invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0, result.output

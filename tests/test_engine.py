@@ -16,6 +16,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.preprocess import IMAGENET_MEAN, IMAGENET_STD, preprocess
 from scarlens.datasets.rendering import render_photo
+from scarlens.datasets.scar_map import MAP_CLASSES
 from scarlens.inference.engine import OnnxEngine, Scores, TorchEngine, open_engine
 from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import BLANK_SEAL, Card, CheckpointError, load_checkpoint, save_checkpoint, seal
@@ -38,15 +39,14 @@ def folder(photos: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path
     """Return a folder with one checkpoint of random weights in both forms; tests only read it."""
     torch.manual_seed(0)
     network = ScarNetwork("mobilenet_v2")
-    bias = network.head.bias
-    assert bias is not None
-    torch.nn.init.normal_(network.head.weight, std=0.02)  # scores of the size that training gives
+    torch.nn.init.normal_(network.where.weight, std=0.5)  # scores of the size that training gives
+    torch.nn.init.normal_(network.what.weight, std=0.1)
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = None  # random weights need the statistics of some batch, or every photo scores alike
     with torch.no_grad():
         pooled = network.train()(torch.from_numpy(photos)).type_logits.mean(dim=0)
-        bias[:3] -= pooled  # so that no type wins for every photo
+        network.what.bias -= pooled  # so that no type wins for every photo
     folder = tmp_path_factory.mktemp("engine")
     tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     save_checkpoint(folder / "model.safetensors", tensors, CARD)
@@ -73,7 +73,7 @@ def test_onnx_runtime_agrees_with_torch(folder: Path, photos: np.ndarray) -> Non
     top = reference.type_logits.argmax(axis=1)
     assert np.array_equal(fast.type_logits.argmax(axis=1), top)
     assert set(top.tolist()) == {0, 1, 2}  # else agreement would say little
-    assert reference.class_map.shape == (30, 3, 6, 6)
+    assert reference.class_map.shape == (30, len(MAP_CLASSES), 6, 6)
     assert reference.scope_logit.shape == (30,)
 
 
@@ -160,16 +160,27 @@ def node(kind: str, *inputs: str, output: str = "x", **attributes: Any) -> NodeP
     return helper.make_node(kind, inputs, [output], **attributes)
 
 
+MEANS = {"sides": [2, 3], "all": [1, 2, 3]}
+
+
 def model_of(*nodes: NodeProto, kind: int = TensorProto.FLOAT, note: str = "") -> onnx.ModelProto:
     """Return a model of a stranger: nodes that make `x`, which its scores are, of `photos` and the row `w`."""
     means = [("type_logits", "sides"), ("scope_logit", "all")]
     scores = [node("ReduceMean", "x", axes, output=name, keepdims=0) for name, axes in means]
     graph = helper.make_graph(
-        [*nodes, node("Identity", "x", output="class_map"), *scores],
+        [
+            *nodes,
+            node("Concat", "x", "x", output="six", axis=1),
+            node("Slice", "six", "from", "to", "along", output="class_map"),
+            *scores,
+        ],
         "stranger",
         [helper.make_tensor_value_info("photos", TensorProto.FLOAT, None)],
-        [helper.make_tensor_value_info(name, kind, None) for name in Scores._fields[:3]],
-        [numpy_helper.from_array(np.array(axes), name) for name, axes in (("sides", [2, 3]), ("all", [1, 2, 3]))],
+        [helper.make_tensor_value_info(name, kind, None) for name in Scores._fields],
+        [
+            numpy_helper.from_array(np.array(axes), name)
+            for name, axes in {**MEANS, "from": [0], "to": [len(MAP_CLASSES)], "along": [1]}.items()
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     card = replace(CARD, training={"note": note}).to_json()
@@ -200,7 +211,7 @@ def refusal(path: Path) -> str:
 def test_a_sealed_model_that_behaves_is_opened(tmp_path: Path, photos: np.ndarray) -> None:
     model = with_row(model_of(node("Mul", "photos", "w")), 2.0)
     scores = open_engine(written(tmp_path / "m.onnx", model.SerializeToString()))(photos[:2])
-    assert np.array_equal(scores.class_map, 2 * photos[:2])
+    assert np.array_equal(scores.class_map, 2 * np.concatenate([photos[:2], photos[:2]], axis=1)[:, : len(MAP_CLASSES)])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -209,7 +220,7 @@ def test_a_sealed_model_of_a_number_that_is_not_finite_is_refused(tmp_path: Path
     assert "expected finite scores" in refusal(written(tmp_path / "m.onnx", model.SerializeToString()))
 
 
-@pytest.mark.parametrize("name", ["network.trunk.0.0.weight", "network.head.weight"])
+@pytest.mark.parametrize("name", ["network.trunk.0.0.weight", "network.where.weight"])
 def test_a_weight_that_is_not_a_number_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
     model = onnx.load(str(folder / "model.onnx"))
     (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
@@ -233,7 +244,11 @@ def test_scores_that_are_not_finite_for_one_photo_alone_are_refused(tmp_path: Pa
 @pytest.mark.parametrize(
     ("nodes", "kind", "message"),
     [
-        ([node("Concat", "photos", "photos", axis=1)], TensorProto.FLOAT, "of 3 types, found float32 .1, 6, 96, 96"),
+        (
+            [node("Concat", "photos", "photos", axis=1)],
+            TensorProto.FLOAT,
+            "of 3 types and a map, found float32 .1, 5, 96, 96., float32 .1, 6",
+        ),
         ([node("Cast", "photos", to=TensorProto.DOUBLE)], TensorProto.DOUBLE, "found float64"),
         ([node("Cast", "photos", to=TensorProto.INT32)], TensorProto.INT32, "found int32"),
         ([node("ReduceMean", "photos", "all", keepdims=0)], TensorProto.FLOAT, "one that fails"),

@@ -1,4 +1,4 @@
-"""The network: every trunk fits, scores per position add up, and weights either fit or are refused."""
+"""The network: every trunk fits, the heads read what they say they read, and weights either fit or are refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +9,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision import models
 
+from scarlens.datasets.labels import SCAR_TYPES
+from scarlens.datasets.scar_map import MAP_CLASSES
 from scarlens.model.network import TRUNKS, ScarNetwork, TrunkError, load_trunk_weights
 
 
 def randomised(network: ScarNetwork) -> ScarNetwork:
     """Give a network with random weights batch statistics and a head, so that its scores say something."""
     torch.manual_seed(1)
-    for parameter in network.head.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
+    for head in (network.where, network.what):
+        torch.nn.init.normal_(head.weight, std=0.3)
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = None  # the plain average over the one batch that follows
@@ -38,31 +40,54 @@ def pretrained() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
-def test_every_trunk_builds_and_its_scores_add_up(trunk: str, photos: Tensor) -> None:
+def test_every_trunk_builds_and_says_where_what_and_whether(trunk: str, photos: Tensor) -> None:
     with torch.inference_mode():
-        class_map, type_logits, scope_logit, relief = randomised(ScarNetwork(trunk))(photos)
-    assert relief is None
-    assert class_map.ndim == 4
-    assert class_map.shape[:2] == (2, 3)
-    assert min(class_map.shape[2:]) >= 2
+        class_map, type_logits, scope_logit = randomised(ScarNetwork(trunk))(photos)
+    assert class_map.shape[:2] == (2, len(MAP_CLASSES))
+    assert class_map.shape[2:] in {(3, 3), (4, 4)}  # a 16th of the photo's side, as far as a trunk pads
     assert type_logits.shape == (2, 3)
     assert scope_logit.shape == (2,)
-    assert torch.allclose(type_logits, class_map.mean(dim=(2, 3)), atol=1e-5)
     assert class_map.std(dim=(2, 3)).min() > 1e-3
     assert not torch.allclose(type_logits[0], type_logits[1])
 
 
-def test_the_head_starts_from_zero_and_says_nothing(photos: Tensor) -> None:
+@pytest.mark.parametrize("trunk", ["mobilenet_v2", "resnet18", "squeezenet1_1"])
+def test_going_on_from_any_frozen_stage_gives_the_same_scores(trunk: str, photos: Tensor) -> None:
+    network = randomised(ScarNetwork(trunk))
     with torch.inference_mode():
-        output = ScarNetwork("squeezenet1_1").eval()(photos)
-    assert all((part == 0).all() for part in output[:3])
+        whole = network(photos)
+        for done in range(network.most_frozen + 1):
+            rest = network.finish(network.trunk[:done](photos), done)
+            assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(whole, rest, strict=True))
+
+
+@pytest.mark.parametrize("shown", range(len(MAP_CLASSES)))
+def test_the_scope_follows_from_how_much_scar_the_map_shows(shown: int, photos: Tensor) -> None:
+    network = ScarNetwork("squeezenet1_1").eval()
+    torch.nn.init.zeros_(network.where.weight)
+    with torch.inference_mode():
+        nothing_said = network(photos).scope_logit
+        network.where.bias[shown] = 3.0
+        scope = network(photos).scope_logit
+    assert (scope > nothing_said).all() if shown < len(SCAR_TYPES) else (scope < nothing_said).all()
+
+
+def test_the_last_widening_layer_is_left_out() -> None:
+    assert len(ScarNetwork("mobilenet_v2").trunk) == len(models.mobilenet_v2(weights=None).features) - 1
+    assert len(ScarNetwork("squeezenet1_1").trunk) == len(models.squeezenet1_1(weights=None).features)
+
+
+def test_the_heads_start_from_zero_and_say_nothing(photos: Tensor) -> None:
+    with torch.inference_mode():
+        class_map, type_logits, _ = ScarNetwork("squeezenet1_1").eval()(photos)
+    assert not class_map.any() and not type_logits.any()
 
 
 def test_scores_of_a_photo_do_not_depend_on_its_batch(photos: Tensor) -> None:
     network = randomised(ScarNetwork("mobilenet_v3_small", dropout=0.5))
     with torch.inference_mode():
         whole, alone = network(photos), network(photos[1:])
-    assert all(torch.allclose(a[1:], b, rtol=1e-3, atol=1e-3) for a, b in zip(whole[:3], alone[:3], strict=True))
+    assert all(torch.allclose(a[1:], b, rtol=1e-3, atol=1e-3) for a, b in zip(whole, alone, strict=True))
 
 
 def test_building_leaves_batch_statistics_and_training_mode_alone() -> None:

@@ -55,13 +55,6 @@ def test_refused_photo_is_shown_without_treatment() -> None:
     assert "treatment</summary>" not in html and ".txt" not in html
 
 
-def test_measurement_is_shown_where_the_scale_was_told() -> None:
-    photo = render_photo("boxcar", seed=12, size=384).image
-    assert "never checked on real photographs" not in shown(scarlens.predict(photo))
-    told = scarlens.predict(photo, mm_per_pixel=0.1)
-    assert (told.measurement is None) == ("never checked on real photographs" not in shown(told))
-
-
 @pytest.mark.parametrize("context", [None, scarlens.Context(skin_type=5, keloid_history=True)])
 def test_nothing_is_loaded_or_run(context: scarlens.Context | None) -> None:
     html = scarlens.predict(render_photo("ice_pick", seed=7, size=200).image, context=context)._repr_html_()

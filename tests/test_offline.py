@@ -36,7 +36,16 @@ sys.addaudithook(record)
 DOCUMENTED = {".cache/matplotlib", ".config/matplotlib"}
 """Folders that training's plots may leave: matplotlib keeps its list of fonts there."""
 
-TINY = ("trunk=squeezenet1_1", "weights=null", "size=64", "epochs=1", "batch_size=8", "workers=0")
+TINY = (
+    "trunk=squeezenet1_1",
+    "weights=null",
+    "size=64",
+    "epochs=1",
+    "batch_size=8",
+    "workers=0",
+    "views=2",
+    "per_type=6",
+)
 
 
 class Watched:

@@ -46,11 +46,14 @@ def test_python_blocks_run(tmp_path: Path) -> None:
         assert result.returncode == 0, result.stderr
 
 
-SMALL = " ".join(f"--set {setting}" for setting in ("trunk=squeezenet1_1", "weights=null", "size=64", "workers=0"))
+FEW = ("views=2", "per_type=6")
+SMALL = " ".join(
+    f"--set {setting}" for setting in ("trunk=squeezenet1_1", "weights=null", "size=64", "workers=0", *FEW)
+)
 SHORTENED = {
     "scarlens crossvalidate": f"{SMALL} --set epochs=1 --set validation_fraction=0 --folds 3",
     "scarlens train --data": f"{SMALL} --set epochs=1 --set validation_fraction=0",
-    "scarlens train --out": "--set epochs=1 --set size=64 --set workers=0 --set validation_fraction=0",
+    "scarlens train --out": "--set epochs=1 --set size=64 --set workers=0 --set validation_fraction=0 --set views=2 --set per_type=6",  # noqa: E501
     "scarlens render": "--count 8",
 }
 """What is added, for the test, to commands that take minutes."""

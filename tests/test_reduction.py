@@ -95,13 +95,6 @@ def test_a_photo_with_padding_is_decoded_whole() -> None:
     assert (photo.framed.square == whole.square).all()
 
 
-def test_the_scale_that_is_told_is_that_of_the_file() -> None:
-    small = frame(skin(1000, 750), 224).placement
-    large = frame(skin(4000, 3000), 224).placement
-    assert large.factor == 4 and small.factor == 1
-    assert large.scale(224) == pytest.approx(small.scale(224) / 4)
-
-
 @pytest.mark.parametrize("cut", [0.1, 0.5, 0.95])
 def test_a_damaged_large_jpeg_is_refused_at_any_scale(cut: float) -> None:
     file = jpeg(skin(4000, 500))

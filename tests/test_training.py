@@ -87,7 +87,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(
 
 def test_training_learns(rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path) -> None:
     # A network that learns from nothing within seconds, in spite of the augmentation.
-    plain = replace(tiny_config, mixup=0.0, label_smoothing=0.0, dropout=0.0)
+    plain = replace(tiny_config, label_smoothing=0.0, dropout=0.0)
     config = replace(plain, trunk="resnet18", epochs=12, batch_size=16, learning_rate=1e-3)
     fit(rendered_photos, [], config, tmp_path / "run")
     with (tmp_path / "run" / "log.csv").open() as stream:
@@ -161,7 +161,7 @@ def test_early_stopping_keeps_the_best_epoch(
     rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
     # So high a rate makes the validation loss rise after the first epochs.
-    config = replace(tiny_config, epochs=30, patience=2, learning_rate=0.05, average_decay=0.0, mixup=0.0)
+    config = replace(tiny_config, epochs=30, patience=2, learning_rate=0.05, average_decay=0.0)
     fit(rendered_photos[::2], rendered_photos[1::2], config, tmp_path / "run")
     with (tmp_path / "run" / "log.csv").open() as stream:
         losses = [float(row["validation_loss"]) for row in csv.DictReader(stream)]
@@ -176,7 +176,9 @@ from pathlib import Path
 from torch.nn.parallel import DistributedDataParallel
 from scarlens.datasets.photos import load_photos
 from scarlens.training.config import TrainConfig
+from scarlens.training.lessons import lessons_of
 from scarlens.training.loader import BalancedBatches, training_batches
+from scarlens.training.views import FrozenViews
 from scarlens.training.run import Run, Team
 from scarlens.training.train import loss_of, set_training_mode
 
@@ -186,13 +188,17 @@ def main():
     team = Team.joined("cpu")
     run = Run(config, "", team.device)
     with torch.no_grad():
-        for parameter in run.network.head.parameters():  # a head of zeros would pass no gradient on to the trunk
+        for parameter in run.network.head_parameters():  # a head of zeros would pass no gradient on to the trunk
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
     learner = DistributedDataParallel(run.network) if team.processes > 1 else run.network
     set_training_mode(learner, config)
     batches = BalancedBatches(photos, config, rank=team.rank, processes=team.processes)
-    batch = next(iter(training_batches(photos, config, batches)))
-    loss_of(learner(batch.photos), batch, label_smoothing=config.label_smoothing).backward()
+    lessons = lessons_of(photos, {})
+    views = FrozenViews(photos, lessons, run.network, config, Path(f"{sys.argv[3]}_views_{team.rank}"), frozen=0)
+    views.prepare(range(len(photos)))
+    set_training_mode(learner, config)
+    batch = next(iter(training_batches(views, lessons, batches)))
+    loss_of(learner(batch.maps), batch, label_smoothing=config.label_smoothing).backward()
     gradients = {name: p.grad.numpy() for name, p in run.network.named_parameters() if p.requires_grad}
     np.savez(f"{sys.argv[3]}_{team.rank}.npz", **gradients)
 
@@ -204,7 +210,7 @@ def test_two_processes_average_to_the_gradients_of_one(
     rendered_folder: Path, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
     (tmp_path / "gradients.py").write_text(GRADIENTS)
-    (tmp_path / "config.yaml").write_text(replace(tiny_config, dropout=0.0, mixup=0.0).to_yaml())
+    (tmp_path / "config.yaml").write_text(replace(tiny_config, dropout=0.0).to_yaml())
     inputs = [str(rendered_folder / "manifest.csv"), str(tmp_path / "config.yaml")]
     script = str(tmp_path / "gradients.py")
     subprocess.run([sys.executable, script, *inputs, str(tmp_path / "one")], check=True, capture_output=True)

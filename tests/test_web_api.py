@@ -89,14 +89,6 @@ def test_treatments_are_those_of_the_answer(client: TestClient) -> None:
     assert client.post("/treatments", json=request).json() == answer["treatment"]
 
 
-def test_scale_adds_a_measurement(client: TestClient) -> None:
-    assert predicted(client, example("boxcar")).json()["measurement"] is None
-    measurement = predicted(client, example("boxcar"), mm_per_pixel="0.1").json()["measurement"]
-    expected = scarlens.predict(example("boxcar"), mm_per_pixel=0.1).measurement
-    assert expected and measurement["width_mm"] == pytest.approx(expected.width_mm)
-    assert "never checked" in measurement["caveat"]
-
-
 def test_about_names_every_type_and_reason(client: TestClient) -> None:
     about = client.get("/about").json()
     assert tuple(found["name"] for found in about["types"]) == SCAR_TYPES
@@ -156,8 +148,6 @@ def data_url(text: str) -> bytes:
         ({"skin_type": "dark"}, "skin_type"),
         ({"isotretinoin_months": "-1"}, "isotretinoin_months"),
         ({"isotretinoin_months": "nan"}, "isotretinoin_months"),
-        ({"mm_per_pixel": "0"}, "mm_per_pixel"),
-        ({"mm_per_pixel": "inf"}, "mm_per_pixel"),
         ({"pregnant": "perhaps"}, "pregnant"),
         ({"skintype": "5"}, "skintype"),
     ],

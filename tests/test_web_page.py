@@ -210,7 +210,11 @@ def test_strength_and_choice_of_the_regions(page: Page) -> None:
     for choice in page.all(".choices label")[1:]:
         choice.click()
         pictures.append(page.js(painted))
-    assert len(set(pictures)) == 4
+    empty = "return (c => { const n = document.createElement('canvas'); n.width = c.width; n.height = c.height; "
+    empty += "return n.toDataURL() })(document.querySelector('.layers canvas'))"
+    everything, ice_pick, _, rolling = pictures
+    assert everything != page.js(empty) != ice_pick
+    assert rolling == page.js(empty)  # the photo shows no rolling scar: nothing is outlined
     places = [page.js("return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector)
               for selector in (".layers img", ".layers canvas")]  # fmt: skip
     assert places[0] == places[1]
@@ -218,7 +222,7 @@ def test_strength_and_choice_of_the_regions(page: Page) -> None:
 
 def test_refused_photo_says_why_and_shows_no_treatment(page: Page, photos: Path) -> None:
     page.choose(photos / "=dark.png")
-    assert page.text("#answer h2") == f"Can't tell: {REASONS['low_quality']}"
+    assert page.text("#answer h2").startswith(f"Can't tell: {REASONS['low_quality']}")
     assert "No treatment is shown" in page.text("#answer")
     assert not page.all(".type") and not page.all(".outcomes")
 
@@ -285,20 +289,10 @@ def test_what_is_ticked_adds_cautions(page: Page) -> None:
     page.wait(lambda: "keloid history" not in page.text(".cautions ol"))
 
 
-def test_scale_measures_again(page: Page) -> None:
-    page.choose(EXAMPLES / "boxcar.jpg")
-    assert "Size of the" not in page.text("#answer")
-    page.click("#person summary")
-    page.one("input[name=mm_per_pixel]").send_keys("0.1", Keys.TAB)
-    page.wait(lambda: "width: about 2.2 mm" in page.text("#answer"))
-    assert "never checked on real photographs" in page.text("#answer")
-
-
 SLOW = """
 const ask = window.fetch;
 window.fetch = async (address, request) => {
-  const content = request?.body?.get?.("mm_per_pixel") ?? request?.body;
-  if (String(address).endsWith(arguments[0]) && String(content).includes(arguments[1])) {
+  if (String(address).endsWith(arguments[0]) && String(request?.body).includes(arguments[1])) {
     await new Promise((done) => setTimeout(done, 1500));
   }
   return ask(address, request);
@@ -315,17 +309,6 @@ def test_late_reply_about_another_person_is_not_shown(page: Page) -> None:
     page.wait(lambda: page.all(".badge.avoid"))
     page.js("return new Promise((done) => setTimeout(done, 2500))")
     assert page.all(".badge.avoid") and "Told: keloid history." in page.text(".cautions")
-
-
-def test_late_reply_for_another_scale_is_not_shown(page: Page) -> None:
-    page.choose(EXAMPLES / "boxcar.jpg")
-    page.js(SLOW, "predict", "0.1")
-    page.tell("mm_per_pixel", "0.1")
-    page.tell("mm_per_pixel", "0.05")
-    page.js("return new Promise((done) => setTimeout(done, 2500))")
-    page.settled()
-    measured = scarlens.predict(EXAMPLES / "boxcar.jpg", mm_per_pixel=0.05).measurement
-    assert measured and f"width: about {measured.width_mm:.1f} mm" in page.text("#answer")
 
 
 def test_months_that_are_not_told_count_as_now(page: Page) -> None:
@@ -348,7 +331,6 @@ def test_what_is_open_and_chosen_stays_when_the_person_changes(page: Page) -> No
     page.wait(lambda: page.all(".cautions"))
     assert [part.get_attribute("data-name") for part in page.all(".plan details[open]")] == opened
     assert page.one(".choices input[value=rolling]").is_selected()
-    assert "How strongly rolling is seen" in page.text("figcaption")
 
 
 def test_plan_that_cannot_be_fetched_is_no_refusal(page: Page) -> None:

@@ -9,8 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from ..datasets.readings.reading import read_readings
 from ..model.calibration import Calibration, fit_calibration, least_judgeable
 from .config import TrainConfig
+from .map_figures import CELLS_FILE, Cells, fit_scar_threshold, read_cells
 from .scores import ScoredPhotos, ScoresError, read_changes
 from .stress import ORIGINAL, STRENGTHS, corruption_name
 
@@ -25,17 +27,20 @@ class HeldOut:
     Attributes:
         scored: the photos as they are.
         changed: those of the three types under the changes of `stress`, by name; may be empty.
+        cells: what the map says about the cells of photos that were read; may be empty.
     """
 
     scored: ScoredPhotos
     changed: Mapping[str, ScoredPhotos] = field(default_factory=dict)
+    cells: Cells = field(default_factory=dict)
 
     @classmethod
     def joined(cls, parts: Sequence[HeldOut]) -> HeldOut:
         """Put several sets one after the other."""
         names = parts[0].changed
         changed = {name: ScoredPhotos.joined([part.changed[name] for part in parts]) for name in names}
-        return cls(ScoredPhotos.joined([part.scored for part in parts]), changed)
+        cells = {digest: found for part in parts for digest, found in part.cells.items()}
+        return cls(ScoredPhotos.joined([part.scored for part in parts]), changed, cells)
 
 
 def calibrated(held_out: HeldOut, *, fitted_on: str) -> Calibration:
@@ -45,9 +50,11 @@ def calibrated(held_out: HeldOut, *, fitted_on: str) -> Calibration:
         type_logits=scored.type_logits,
         scope_logits=scored.scope_logits,
         type_indices=scored.type_indices,
+        in_scope=scored.in_scope,
         repeats=scored.repeats,
         fitted_on=fitted_on,
     )
+    calibration = replace(calibration, scar_threshold=fit_scar_threshold(held_out.cells, read_readings()))
     if not held_out.changed:
         return calibration
     return replace(
@@ -84,4 +91,5 @@ def read_held_out(predictions: Path, config: TrainConfig) -> HeldOut:
             f"{predictions} was scored with other settings than this training's: see config.yaml beside it"
         )
     changes = predictions.with_name(CHANGES_FILE)
-    return HeldOut(scored, read_changes(changes) if changes.is_file() else {})
+    changed = read_changes(changes) if changes.is_file() else {}
+    return HeldOut(scored, changed, read_cells(predictions.with_name(CELLS_FILE)))

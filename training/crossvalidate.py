@@ -5,28 +5,34 @@ python training/crossvalidate.py --data photos/ --out runs/cv
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from scarlens.datasets.atomic import write_atomically
+from scarlens.datasets.labels import UNTYPED
 from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
+from scarlens.datasets.readings.reading import read_readings
 from scarlens.datasets.splits import grouped_folds, refuse_parted
+from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Engine, TorchEngine
+from scarlens.inference.prediction import Prediction
 from scarlens.model.calibration import Calibration
 from scarlens.model.export import network_of
 from scarlens.training.calibrate import CHANGES_FILE, HeldOut, calibrated
 from scarlens.training.config import TrainConfig
 from scarlens.training.evaluate import (
+    judge,
     measure,
     measure_trust,
-    seen,
     uncalibrated_figures,
     write_report,
 )
+from scarlens.training.map_figures import CELLS_FILE, cells_npz, extent_changes, map_figures, score_cells
 from scarlens.training.run import Team, TrainingError
 from scarlens.training.scores import (
     Decisions,
@@ -37,7 +43,10 @@ from scarlens.training.scores import (
     score_photos,
 )
 from scarlens.training.stress import ALL_CHANGES, ORIGINAL, averaging_seconds, score_changes, tried_photos
-from scarlens.training.train import fit, with_validation
+from scarlens.training.train import VIEWS_FOLDER, fit, with_validation
+
+LISTED: Final = 6
+"""Photos with the best and the worst map that a report shows."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ def crossvalidate(
     _claim_folder(out, config)
     measured, extra = measured_and_extra(photos)
     kinds, subjects = [photo.kind for photo in measured], [photo.subject or "" for photo in measured]
-    team = Team.joined(device)
+    team, readings = Team.joined(device), read_readings()
     tried = set(tried_photos(measured))
     done: list[Fold] = []
     calibrations: list[Calibration] = []
@@ -108,12 +117,14 @@ def crossvalidate(
             training, validation = with_validation([*kept, *extra], seeded)
             if not allow_parted:
                 refuse_parted([*training, *validation], [0] * len(training) + [1] * len(validation))
-            checkpoint = fit(training, validation, seeded, run, device=device, resume=resume)
+            checkpoint = fit(
+                training, validation, seeded, run, device=device, resume=resume, views_folder=out / VIEWS_FOLDER
+            )
             engine = TorchEngine(*network_of(checkpoint), device=device)
             scored = score_photos(engine, held_out)
             chosen = [photo for photo in held_out if photo in tried]
             changed = _changed(engine, chosen, scored, run / CHANGES_FILE) if team.leads else {}
-            done.append(Fold(checkpoint, HeldOut(scored, changed)))
+            done.append(Fold(checkpoint, HeldOut(scored, changed, score_cells(engine, held_out, readings))))
             report(f"repeat {repeat + 1}/{repeats}, fold {fold + 1}/{folds}: {_count_right(scored)}")
         calibrations += other_folds_calibrations([fold.held_out for fold in done[-folds:]])
     joined = HeldOut.joined([fold.held_out for fold in done])
@@ -128,9 +139,33 @@ def crossvalidate(
     }
     if team.leads:
         write_atomically(out / CHANGES_FILE, changes_csv(joined.changed))
-        figures |= _trust(done, calibrations, everything, decided)
-        write_report(out, figures, everything, decided, regions=lambda row: _seen(done, calibrations, row))
+        write_atomically(out / CELLS_FILE, cells_npz(joined.cells))
+        figures |= _trust(done, calibrations, everything, decided) | _maps(done, calibrations, folds)
+        write_report(out, figures, everything, decided, seen_in=lambda row: _seen(done, calibrations, row))
+        shutil.rmtree(out / VIEWS_FOLDER, ignore_errors=True)  # about a gigabyte, which nothing needs any more
     return figures
+
+
+def _maps(done: Sequence[Fold], calibrations: Sequence[Calibration], folds: int) -> dict[str, Any]:
+    """Compute the map's figures of the first repeat, each photo by the network that held it out."""
+    first = [*zip(done[:folds], calibrations[:folds], strict=True)]
+    cells = {digest: found for fold, _ in first for digest, found in fold.held_out.cells.items()}
+    thresholds = {digest: calibration.scar_threshold for fold, calibration in first for digest in fold.held_out.cells}
+    photos = [photo for fold, _ in first for photo in fold.held_out.scored.photos]
+    labelled = [photo for photo in photos if photo.type_index >= 0]
+    untyped = [photo for photo in photos if photo.label == UNTYPED]
+    parts, readings = {"map": labelled, "map_untyped": untyped}, read_readings()
+    figures = {name: map_figures(part, cells, thresholds, readings) for name, part in parts.items()}
+    row_of = {str(photo.path): row for row, photo in reversed([*enumerate(photos)])}
+    judges: dict[LabelledPhoto, Classifier] = {}
+    for fold, calibration in first:
+        classifier = judge(TorchEngine(*network_of(fold.checkpoint)), calibration)
+        judges |= {photo: classifier for photo in fold.held_out.scored.photos if photo.type_index >= 0}
+    for figure in filter(None, figures.values()):
+        listed = [{"row": row_of[path], "auroc": area} for path, area in figure.pop("by_photo")]
+        figure |= {"worst_photos": listed[:LISTED], "best_photos": listed[::-1][:LISTED]}
+    found = {name: figure for name, figure in figures.items() if figure}
+    return {**found, "extent_changes": extent_changes(judges)}
 
 
 def _changed(
@@ -173,13 +208,13 @@ def _trust(
     return figures
 
 
-def _seen(done: Sequence[Fold], calibrations: Sequence[Calibration], row: int) -> np.ndarray:
-    """Return where the types are seen in the photo of a row of all scores, by the network that held it out."""
+def _seen(done: Sequence[Fold], calibrations: Sequence[Calibration], row: int) -> Prediction:
+    """Return what is seen in the photo of a row of all scores, by the network that held it out."""
     ends = np.cumsum([len(fold.held_out.scored.photos) for fold in done])
     number = int(np.searchsorted(ends, row, side="right"))
     fold = done[number]
     photo = fold.held_out.scored.photos[row - int(ends[number])]  # negative: counted from the fold's end
-    return seen(TorchEngine(*network_of(fold.checkpoint)), calibrations[number], photo.path)
+    return judge(TorchEngine(*network_of(fold.checkpoint)), calibrations[number]).predict(photo.path)
 
 
 def other_folds_calibrations(folds: Sequence[HeldOut]) -> list[Calibration]:

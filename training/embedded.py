@@ -22,12 +22,23 @@ EPOCHS: Final = 6
 """Enough for renderings, which agree with their labels."""
 
 
+VIEWS: Final = 3
+PER_TYPE: Final = 32
+
+
 def embedded_config() -> TrainConfig:
     """Return settings that start from the trunk of the checkpoint that ships: no download, and a short training."""
     weights = BUNDLED_CHECKPOINT.with_suffix(".safetensors")
     card = load_checkpoint(weights)[1]
     return TrainConfig(
-        trunk=card.trunk, weights=str(weights), mean=card.mean, std=card.std, size=card.size, epochs=EPOCHS
+        trunk=card.trunk,
+        weights=str(weights),
+        mean=card.mean,
+        std=card.std,
+        size=card.size,
+        epochs=EPOCHS,
+        views=VIEWS,
+        per_type=PER_TYPE,
     )
 
 

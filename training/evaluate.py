@@ -16,13 +16,16 @@ from typing import Any, Final
 import numpy as np
 
 from scarlens.datasets.atomic import write_atomically
-from scarlens.datasets.labels import SCAR_TYPES
+from scarlens.datasets.labels import SCAR_TYPES, UNTYPED
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.datasets.reader import read_image
+from scarlens.datasets.readings.reading import read_readings
 from scarlens.datasets.skin_tone import typology_angle
 from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Engine, open_engine
+from scarlens.inference.prediction import Prediction
 from scarlens.model.calibration import Calibration, softmax
+from scarlens.training.map_figures import clear_types
 from scarlens.training.metrics import (
     Estimate,
     accuracy_by_coverage,
@@ -50,7 +53,7 @@ def validation_loss(scored: ScoredPhotos) -> float:
     truth = scored.type_indices
     shown = truth >= 0
     of_truth = softmax(scored.type_logits[shown])[np.arange(shown.sum()), truth[shown]]
-    signed = np.where(shown, scored.scope_logits, -scored.scope_logits)
+    signed = np.where(scored.in_scope, scored.scope_logits, -scored.scope_logits)
     return float(-np.log(np.maximum(of_truth, 1e-12)).mean() + np.logaddexp(0.0, -signed).mean())
 
 
@@ -96,6 +99,7 @@ def measure(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, 
         "confusion": confusion(types, decisions.chosen[shown]).tolist(),
         "scope_auroc": _plain(scope_figures(decisions.in_scope, kinds, subjects)),
         "out_of_scope_refused": _refused(kinds, decisions, subjects),
+        **_untyped(photos, decisions),
         **_mistakes(photos, decisions),
     }
 
@@ -119,20 +123,32 @@ def _curve(confidence: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
 def _refused(kinds: Sequence[str], decisions: Decisions, subjects: Sequence[str]) -> dict[str, Any]:
     """Return, per kind that shows none of the types, the share of photos about which no type is named."""
     silent = decisions.refused | decisions.low_quality
-    others = sorted(set(kinds) - set(SCAR_TYPES))
+    others = sorted(set(kinds) - {*SCAR_TYPES, UNTYPED})
     rows = {kind: np.array([other == kind for other in kinds]) for kind in others}
     return _plain({kind: bootstrap_mean(silent, subjects, weights=of_kind) for kind, of_kind in rows.items()})
+
+
+def _untyped(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, Any]:
+    """Return figures of photos with scars whose type nobody said: how many are refused, and those with a clear type."""
+    rows = [i for i, photo in enumerate(photos) if photo.label == UNTYPED]
+    if not rows:
+        return {}
+    subjects = [photos[i].subject or "" for i in rows]
+    silent = (decisions.refused | decisions.low_quality)[rows]
+    clear = clear_types([photos[i] for i in rows], decisions.probabilities[rows], read_readings())
+    return {"untyped": {"refused": asdict(bootstrap_mean(silent, subjects)), "clear_types": clear}}
 
 
 def _mistakes(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, Any]:
     """List the gravest mistakes: wrong types, others that were given a type, and scars that were refused."""
     truth = np.array([photo.type_index for photo in photos])
+    in_scope = np.array([photo.in_scope for photo in photos], dtype=bool)
     best = decisions.probabilities.max(axis=1)
     wrong = (truth >= 0) & (decisions.chosen != truth)
     return {
         "worst": _listed(photos, decisions, wrong, -best),
-        "missed": _listed(photos, decisions, (truth < 0) & decisions.answered, -decisions.in_scope),
-        "falsely_refused": _listed(photos, decisions, (truth >= 0) & decisions.refused, decisions.in_scope),
+        "missed": _listed(photos, decisions, ~in_scope & decisions.answered, -decisions.in_scope),
+        "falsely_refused": _listed(photos, decisions, in_scope & decisions.refused, decisions.in_scope),
     }
 
 
@@ -243,15 +259,15 @@ def evaluate(
         **measure_trust(photos, decisions, tried, decided),
     }
     figures["orientation_averaging"] |= averaging_seconds(engine, tried)
-    write_report(out, figures, scored, decisions, regions=lambda row: seen(engine, calibration, photos[row].path))
+    write_report(out, figures, scored, decisions, seen_in=lambda row: Classifier(engine).predict(photos[row].path))
     return figures
 
 
-def seen(engine: Engine, calibration: Calibration, photo: Path) -> np.ndarray:
-    """Return where an engine sees each type in a photo, float32 [3, h, w], as `Prediction.regions` has it."""
+def judge(engine: Engine, calibration: Calibration) -> Classifier:
+    """Return a classifier with another calibration than the engine's own."""
     judged = copy(engine)
     judged.card = replace(engine.card, calibration=calibration)
-    return Classifier(judged).predict(photo).regions
+    return Classifier(judged)
 
 
 def write_report(
@@ -260,7 +276,7 @@ def write_report(
     scored: ScoredPhotos,
     decisions: Decisions,
     *,
-    regions: Callable[[int], np.ndarray] | None = None,
+    seen_in: Callable[[int], Prediction] | None = None,
 ) -> None:
     """Write a report into a folder: `report.html`, `metrics.json`, `predictions.csv` and `confusion.png`.
 
@@ -269,14 +285,13 @@ def write_report(
         figures: those of `measure`, and of `measure_trust` where they were computed.
         scored: the scores.
         decisions: what was decided on them.
-        regions: where the types are seen in the photo of a row, float32 [3, h, w]; without it the page shows photos
-            without overlays.
+        seen_in: what is seen in the photo of a row; without it the page shows photos without overlays.
     """
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "metrics.json", json.dumps(figures, indent=2).encode())
     write_atomically(out / "predictions.csv", predictions_csv(scored, decisions))
     draw_confusion(np.array(figures["confusion"]), out / "confusion.png")
-    page = report_page(figures, lambda row: read_image(scored.photos[row].path), regions)
+    page = report_page(figures, lambda row: read_image(scored.photos[row].path), seen_in)
     write_atomically(out / "report.html", page.encode(errors="replace"))  # a file's name need not be UTF-8
 
 

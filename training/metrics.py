@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.stats import rankdata
 
-from ..datasets.labels import SCAR_TYPES
+from ..datasets.labels import SCAR_TYPES, UNTYPED
 
 RESAMPLES: Final = 2000
 
@@ -294,14 +294,14 @@ def scope_figures(
 
     Args:
         scope: [N], higher for photos that rather show one of the types.
-        kinds: the kind of each photo: a scar type, or the name of an out-of-scope kind.
+        kinds: the kind of each photo: a scar type, `UNTYPED`, or the name of an out-of-scope kind.
         subjects: the subject of each photo.
         resamples: of the bootstrap.
     """
     kind_array = np.asarray(kinds)
     shown: np.ndarray = np.isin(kind_array, SCAR_TYPES)
     result = {}
-    for kind in sorted(set(kinds) - set(SCAR_TYPES)):
+    for kind in sorted(set(kinds) - {*SCAR_TYPES, UNTYPED}):
         chosen = np.flatnonzero(shown | (kind_array == kind))
         truth, score = shown[chosen], scope[chosen]
         who = [subjects[int(i)] for i in chosen]

@@ -1,6 +1,6 @@
 """The model card: a template filled with the figures of a cross-validation.
 
-python training/model_card.py runs/cv/metrics.json runs/audit/audit.json runs/relief/relief.json
+python training/model_card.py runs/cv/metrics.json runs/audit/audit.json
 
 writes `evaluation.json` and `MODEL_CARD.md` beside the checkpoint that ships, and the picture of the confusion matrix.
 Nobody types a measured figure.
@@ -29,6 +29,8 @@ WEIGHTS: Final = Path(__file__).parent.parent / "model" / "weights"
 
 CONFUSION: Final = Path(__file__).parent.parent / "notebooks" / "images" / "confusion.png"
 """The picture that the card and the README show."""
+
+_LISTS: Final = ("worst_photos", "best_photos")  # rows of files that nobody else has
 
 _SHORTCUT: Final = ("chance", "bare", "everything")
 
@@ -70,14 +72,15 @@ def shipped_card() -> tuple[Card, float]:
     return open_engine(files[0]).card, sum(file.stat().st_size for file in files) / 1e6
 
 
-def main(metrics: Path, audit: Path, relief: Path) -> None:
+def main(metrics: Path, audit: Path) -> None:
     """Write the card and the figures that it holds beside the checkpoint that ships."""
     figures = json.loads(metrics.read_text(encoding="utf-8"))
     shortcuts = json.loads(audit.read_text(encoding="utf-8"))["shortcuts"]
     # Names of other people's photo files are not ours to publish.
     published = {name: value for name, value in figures.items() if name not in ("worst", "missed", "falsely_refused")}
     published["shortcuts"] = {name: {part: test[part] for part in _SHORTCUT} for name, test in shortcuts.items()}
-    published["relief"] = json.loads(relief.read_text(encoding="utf-8"))
+    for name in ("map", "map_untyped"):
+        published[name] = {key: value for key, value in figures[name].items() if key not in _LISTS}
     card, megabytes = shipped_card()
     write_atomically(WEIGHTS / "evaluation.json", (json.dumps(published, indent=1) + "\n").encode())
     write_atomically(WEIGHTS / "MODEL_CARD.md", model_card(published, card, megabytes=megabytes).encode())

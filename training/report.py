@@ -22,7 +22,7 @@ from ..datasets.atomic import write_atomically
 from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
 from ..datasets.skin_tone import TONES
 from ..datasets.template import filled
-from ..inference.prediction import NOTICE
+from ..inference.prediction import NOTICE, Prediction
 from ..inference.regions import hex_colour, overlay
 from .metrics import Estimate
 
@@ -69,22 +69,24 @@ def draw_confusion(counts: np.ndarray, path: Path) -> None:
 def report_page(
     figures: Mapping[str, Any],
     photo_of: Callable[[int], np.ndarray],
-    regions_of: Callable[[int], np.ndarray] | None = None,
+    seen_in: Callable[[int], Prediction] | None = None,
 ) -> str:
     """Return a report as one HTML page that holds everything it shows.
 
     Args:
         figures: those of `evaluate.measure`, and of `evaluate.measure_trust` where they were computed.
         photo_of: returns the upright photo of a row of the scores, RGB uint8 [H, W, 3].
-        regions_of: returns where the types are seen in it, float32 [3, h, w]; without it there are no overlays.
+        seen_in: returns what is seen in it; without it there are no overlays.
     """
     charts = {"reliability": _reliability_chart(figures), "risk_coverage": _risk_coverage_chart(figures)}
+    if "map" in figures:
+        charts["roc"] = _roc_chart(figures["map"])
     if "corruptions" in figures:
         charts["corruptions"] = _corruption_chart(figures["corruptions"])
     values = {
         "figures": figures,
         "charts": charts,
-        "pictures": _pictures(figures, photo_of, regions_of),
+        "pictures": _pictures(figures, photo_of, seen_in),
         "types": SCAR_TYPES,
         "names": DISPLAY_NAMES,
         "colours": {name: hex_colour(name) for name in SCAR_TYPES},
@@ -114,17 +116,19 @@ def _plain(name: str) -> str:
 def _pictures(
     figures: Mapping[str, Any],
     photo_of: Callable[[int], np.ndarray],
-    regions_of: Callable[[int], np.ndarray] | None,
+    seen_in: Callable[[int], Prediction] | None,
 ) -> dict[int, dict[str, str]]:
     """Return, by row of the scores, the `photo` and where known its `overlay` as data addresses."""
     pictures: dict[int, dict[str, str]] = {}
-    for kind in ("worst", "missed", "falsely_refused"):
-        for row in (entry["row"] for entry in figures[kind] if entry["row"] not in pictures):
-            small = _thumbnail(photo_of(row))
-            pictures[row] = {"photo": _address(small)}
-            if regions_of is not None and kind == "worst":
-                painted = overlay(small, regions_of(row))[: small.shape[0]]  # the page has the legend
-                pictures[row]["overlay"] = _address(painted)
+    maps = figures.get("map", {})
+    listed = [*maps.get("best_photos", ()), *maps.get("worst_photos", ()), *figures["worst"], *figures["missed"]]
+    for row in {entry["row"] for entry in [*listed, *figures["falsely_refused"]]}:
+        small = _thumbnail(photo_of(row))
+        pictures[row] = {"photo": _address(small)}
+        if seen_in is not None:
+            found = seen_in(row)
+            outlined = overlay(small, found.regions, found.scar_threshold)
+            pictures[row]["overlay"] = _address(outlined[: small.shape[0]])  # the page has the legend
     return pictures
 
 
@@ -165,6 +169,17 @@ def _risk_coverage_chart(figures: Mapping[str, Any]) -> Markup:
         axes.legend(frameon=False, labelcolor=_INK, loc="lower left")
     axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.02))
     return _svg(figure, "risk_coverage")
+
+
+def _roc_chart(figures: Mapping[str, Any]) -> Markup:
+    """Draw how many scarred cells are found against how many others are called scarred."""
+    figure, axes = _chart("cells without a scar that are called scarred", "scarred cells that are found")
+    axes.plot(*zip(*figures["roc"], strict=True), color=_BLUE)
+    axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":")
+    axes.plot(*figures["readers_point"], marker="D", color=_INK, linestyle="", label="the second reader")
+    axes.legend(frameon=False, labelcolor=_INK, loc="lower right")
+    axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.02))
+    return _svg(figure, "roc")
 
 
 def _corruption_chart(corruptions: Mapping[str, Any]) -> Markup:

@@ -19,12 +19,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..datasets.atomic import write_atomically
 from ..datasets.errors import ScarlensError
-from ..datasets.photos import LabelledPhoto
 from ..model.calibration import Calibration
 from ..model.checkpoint import Card
 from ..model.network import ScarNetwork, load_trunk_weights, usable_device
 from .config import TrainConfig
-from .texture import fit_texture_head
+from .views import FrozenViews
 
 
 class TrainingError(ScarlensError, RuntimeError):
@@ -87,18 +86,15 @@ class Run:
         self.network = ScarNetwork(config.trunk, dropout=config.dropout)
         if config.weights:
             load_trunk_weights(self.network, config.trunk, config.weights)
-        if not config.fits_texture_head:
-            self.network.texture.share.zero_()  # a checkpoint may bring a head that would not fit what is learned now
-        frozen = max(config.frozen_stages, self.network.mid_level if config.fits_texture_head else 0)
-        for stage in list(self.network.trunk)[:frozen]:
-            stage.requires_grad_(False)
+        self.frozen = _frozen_stages(self.network, config)
+        self.network.trunk[: self.frozen].requires_grad_(False)
         # Channels last: measured here at 1.7 s a step of 32 photos where torch's default layout takes 3 to 10.
         self.network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay))
         trunk = [parameter for parameter in self.network.trunk.parameters() if parameter.requires_grad]
         groups = [
             {"params": trunk, "peak": config.learning_rate},
-            {"params": list(self.network.head.parameters()), "peak": config.head_learning_rate},
+            {"params": self.network.head_parameters(), "peak": config.head_learning_rate},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=config.weight_decay)
         self.best_epoch, self.best_loss = 0, math.inf
@@ -109,10 +105,24 @@ class Run:
         """The running average of the weights, which is what is validated and kept."""
         return cast(ScarNetwork, self.averaged.module)
 
-    def adapt(self, photos: Sequence[LabelledPhoto]) -> None:
-        """Fit the texture head to the photos, before the first epoch."""
-        fit_texture_head(self.network, photos, self.config, self.device)
-        self.average.texture.load_state_dict(self.network.texture.state_dict())
+    def standardise(self, views: FrozenViews, photos: Sequence[int]) -> None:
+        """Measure the features that the heads read on some photos as they are, before the first epoch.
+
+        Args:
+            views: of all photos.
+            photos: numbers of those to measure on.
+        """
+        self.network.eval()
+        moments = []
+        with torch.inference_mode():
+            for number in photos:
+                maps = torch.from_numpy(views(number, 0).maps[None]).to(self.device)
+                features = self.network.features(maps, self.frozen)
+                moments.append(torch.stack([features.mean(dim=(0, 2, 3)), features.square().mean(dim=(0, 2, 3))]))
+        mean, square = torch.stack(moments).mean(dim=0)
+        moments = {"running_mean": mean, "running_var": square - mean.square()}
+        for network in (self.network, self.average):
+            network.standardise.load_state_dict(moments, strict=False)
 
     @property
     def epoch(self) -> int:
@@ -177,6 +187,15 @@ class Run:
         training = {"config": _without_paths(self.config), "best_epoch": self.best_epoch}
         shape = {"trunk": self.config.trunk, "size": self.config.size, "mean": self.config.mean, "std": self.config.std}
         return Card(**shape, calibration=Calibration(), training=training)
+
+
+def _frozen_stages(network: ScarNetwork, config: TrainConfig) -> int:
+    """Return how many stages stay as they are: of random weights none does."""
+    if config.frozen_stages is None:
+        return network.most_frozen if config.weights else 0
+    if config.frozen_stages > network.most_frozen:
+        raise TrainingError(f"frozen_stages must be at most {network.most_frozen} for {config.trunk}")
+    return config.frozen_stages
 
 
 def _without_paths(config: TrainConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from ..datasets.errors import ScarlensError
-from ..datasets.labels import OUT_OF_SCOPE, SCAR_TYPES
+from ..datasets.labels import OUT_OF_SCOPE, SCAR_TYPES, UNTYPED
 from ..datasets.photos import LabelledPhoto
 from ..datasets.preprocess import Framed, frame, normalise
 from ..datasets.reader import read_image
@@ -52,8 +52,13 @@ class ScoredPhotos:
 
     @property
     def type_indices(self) -> np.ndarray:
-        """Index into `SCAR_TYPES` of each photo, -1 for out of scope; int [N]."""
+        """Index into `SCAR_TYPES` of each photo, -1 for out of scope or of unknown type; int [N]."""
         return np.array([photo.type_index for photo in self.photos])
+
+    @property
+    def in_scope(self) -> np.ndarray:
+        """Whether each photo shows a scar of the three types; bool [N]."""
+        return np.array([photo.in_scope for photo in self.photos], dtype=bool)
 
     @property
     def repeats(self) -> int:
@@ -107,7 +112,7 @@ class ScoredPhotos:
         """
         try:
             numbers = np.array([[float(row[name]) for name in RAW_COLUMNS] for row in rows])
-            labels = [row["kind"] if row["kind"] in SCAR_TYPES else OUT_OF_SCOPE for row in rows]
+            labels = [row["kind"] if row["kind"] in (*SCAR_TYPES, UNTYPED) else OUT_OF_SCOPE for row in rows]
             photos = [
                 LabelledPhoto(Path(row["file"]), label, row["kind"], row["subject"])
                 for row, label in zip(rows, labels, strict=True)

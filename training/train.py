@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,24 +34,38 @@ from torch.utils.data import DataLoader
 from scarlens.datasets.atomic import write_atomically
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
+from scarlens.datasets.readings.reading import read_readings
 from scarlens.datasets.splits import grouped_holdout, refuse_parted
 from scarlens.inference.engine import TorchEngine
-from scarlens.inference.terminal import say
+from scarlens.inference.terminal import counter, say
 from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import load_checkpoint, save_checkpoint
 from scarlens.model.export import export_onnx, network_of
-from scarlens.model.network import NetworkOutput
+from scarlens.model.network import NetworkOutput, ScarNetwork
 from scarlens.training.calibrate import HeldOut, calibrated
 from scarlens.training.config import TrainConfig
 from scarlens.training.evaluate import measure, validation_loss, write_report
+from scarlens.training.lessons import Lesson, lessons_of
 from scarlens.training.loader import BalancedBatches, Batch, training_batches
 from scarlens.training.report import draw_learning_curve
 from scarlens.training.run import Run, Team, TrainingError, diverged
 from scarlens.training.runlog import RunLog
 from scarlens.training.scores import ScoredPhotos, decide, score_photos
+from scarlens.training.views import FrozenViews
 
 STATE_FILE: Final = "state.pt"
 CHECKPOINT_FILE: Final = "model.safetensors"
+
+VIEWS_FOLDER: Final = "views"
+
+STANDARDISED_ON: Final = 256
+"""Photos whose features are measured before the first epoch; more change nothing that matters."""
+
+WHERE: Final = 2.0
+"""Weight of the map in the loss, beside 1 for the photo's type."""
+
+WHETHER: Final = 0.5
+"""Weight of the scope in the loss: most of it follows from the map."""
 
 FEWEST_TO_CALIBRATE: Final = 10
 """Photos of a type, of which one in ten may lie outside its plausible sets."""
@@ -155,6 +170,7 @@ def fit(
     *,
     device: str = "cpu",
     resume: bool = False,
+    views_folder: Path | None = None,
 ) -> Path:
     """Train until the epochs or the patience run out, and keep the best weights.
 
@@ -168,6 +184,7 @@ def fit(
         out: the run's folder, which is made.
         device: "cpu" or "cuda"; under torchrun each process takes its own GPU.
         resume: go on from the last finished epoch where the folder has one.
+        views_folder: where the views are kept for other trainings; without it they are deleted at the end.
 
     Returns:
         The checkpoint, with an identity calibration.
@@ -180,17 +197,23 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     run = Run(config, _digest(training, validation), team.device)
     batches = BalancedBatches(training, config, rank=team.rank, processes=team.processes)
-    if (out / STATE_FILE).exists():
-        if not resume:
-            raise TrainingError(f"{out} holds a run already: give another --out, or --resume to go on with it")
+    resumed = (out / STATE_FILE).exists()
+    if resumed and not resume:
+        raise TrainingError(f"{out} holds a run already: give another --out, or --resume to go on with it")
+    if resumed:
         run.restore(out / STATE_FILE)
-    else:
+    if run.finished:
+        return out / CHECKPOINT_FILE
+    lessons = lessons_of(training, read_readings())
+    views = FrozenViews(training, lessons, run.network, config, views_folder or out / VIEWS_FOLDER, frozen=run.frozen)
+    _prepare(views, len(training), team)
+    if not resumed:
         if team.leads:
             write_atomically(out / "config.yaml", config.to_yaml().encode())
-        if config.fits_texture_head:
-            run.adapt(training)
-    learner = DistributedDataParallel(run.network) if team.processes > 1 else run.network
-    loader = training_batches(training, config, batches)
+        run.standardise(views, _measured_on(lessons, seed=config.seed))
+    rest = _Finish(run.network, run.frozen)
+    learner = DistributedDataParallel(rest) if team.processes > 1 else rest
+    loader = training_batches(views, lessons, batches)
     log = RunLog(out, enabled=team.leads)
     while not run.finished:
         batches.epoch = run.epoch
@@ -213,23 +236,49 @@ def fit(
     log.close()
     if team.processes > 1:
         dist.barrier()  # the others must not go on before the leader has written the checkpoint
+    if team.leads and views_folder is None:
+        shutil.rmtree(out / VIEWS_FOLDER, ignore_errors=True)  # about a gigabyte, which nothing needs any more
     return out / CHECKPOINT_FILE
+
+
+def _prepare(views: FrozenViews, photos: int, team: Team) -> None:
+    """Make the views, each process its share."""
+    mine = range(photos)[team.rank :: team.processes]
+    with counter("photos seen by the frozen stages", len(mine)) as advance:
+        views.prepare(mine, advance=advance)
+    if team.processes > 1:
+        dist.barrier()
+
+
+def _measured_on(lessons: Sequence[Lesson], *, seed: int) -> list[int]:
+    """Choose the photos whose features are standardised to 0 and 1."""
+    return np.random.default_rng(seed).permutation(len(lessons))[:STANDARDISED_ON].tolist()
+
+
+class _Finish(nn.Module):
+    """The part of the network that is trained, as a module of its own, which DistributedDataParallel wants."""
+
+    def __init__(self, network: ScarNetwork, frozen: int) -> None:
+        super().__init__()
+        self.network, self.frozen = network, frozen
+
+    def forward(self, maps: Tensor) -> NetworkOutput:
+        return self.network.finish(maps, self.frozen)
 
 
 def train_one_epoch(run: Run, learner: nn.Module, loader: DataLoader[Batch], team: Team, log: RunLog) -> float:
     """Take one pass over the photos and return the mean loss."""
     config, epoch = run.config, run.epoch
     seeds = np.random.SeedSequence([config.seed, epoch, team.rank])
-    random = np.random.default_rng(seeds)
     torch.manual_seed(int(seeds.generate_state(1)[0]))  # dropout
     set_training_mode(learner, config)
     losses = []
     for step, batch in enumerate(log.steps(loader, epoch=epoch + 1, total=len(loader))):
         set_learning_rates(run.optimizer, (epoch + (step + 0.5) / len(loader)) / config.epochs)
-        batch = mixed(Batch(*(part.to(team.device) for part in batch)), config.mixup, random)
-        photos = batch.photos.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(team.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            output = learner(photos)
+        batch = Batch(*(part.to(team.device) for part in batch))
+        maps = batch.maps.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(team.device.type, torch.bfloat16, enabled=config.in_bfloat16):
+            output = learner(maps)
         loss = loss_of(output, batch, label_smoothing=config.label_smoothing)
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
@@ -242,32 +291,25 @@ def train_one_epoch(run: Run, learner: nn.Module, loader: DataLoader[Batch], tea
 
 
 def loss_of(output: NetworkOutput, batch: Batch, *, label_smoothing: float) -> Tensor:
-    """Return the mean over photos of the scope loss, plus the type loss where a type is shown.
+    """Return the mean over photos of three losses: where, what, and whether.
 
-    Dividing by all photos, not by those in scope, makes the mean over processes equal the loss of the whole batch.
+    Dividing by all photos, not by those that teach something, makes the mean over processes equal the loss of the whole
+    batch.
     """
-    smoothed = (1 - label_smoothing) * batch.types
-    smoothed = smoothed + label_smoothing * batch.in_scope[:, None] / batch.types.shape[1]
-    type_loss = -(smoothed * functional.log_softmax(output.type_logits.float(), dim=1)).sum(dim=1)
-    scope_logit = output.scope_logit.float()
-    scope_loss = functional.binary_cross_entropy_with_logits(scope_logit, batch.in_scope, reduction="none")
-    return (type_loss + scope_loss).mean()
-
-
-def mixed(batch: Batch, strength: float, random: np.random.Generator) -> Batch:
-    """Blend each photo and its targets with another's (mixup, Zhang et al., ICLR 2018); 0 leaves them alone."""
-    if strength == 0:
-        return batch
-    share = float(random.beta(strength, strength))
-    partner = torch.from_numpy(random.permutation(len(batch.photos))).to(batch.photos.device)
-    return Batch(*(share * part + (1 - share) * part[partner] for part in batch))
+    known = output.class_map.log_softmax(dim=1)
+    no_scar = known[:, len(SCAR_TYPES) :].logsumexp(dim=1, keepdim=True)  # skin or not
+    where = -(batch.truth * torch.cat([known, no_scar], dim=1)).sum(dim=1).mean(dim=(1, 2))
+    types = (1 - label_smoothing) * batch.types + label_smoothing / len(SCAR_TYPES)
+    what = -batch.weight * (types * output.type_logits.log_softmax(dim=1)).sum(dim=1)
+    whether = functional.binary_cross_entropy_with_logits(output.scope_logit, batch.in_scope, reduction="none")
+    return (WHERE * where + what + WHETHER * whether).mean()
 
 
 def set_training_mode(network: nn.Module, config: TrainConfig) -> None:
-    """Switch dropout on, and batch normalisation too, unless its stage is frozen or the statistics are to stay."""
+    """Switch dropout on, and batch normalisation too, unless its statistics are to stay."""
     network.train()
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d) and (_keeps_statistics(config) or not module.weight.requires_grad):
+        if isinstance(module, nn.BatchNorm2d) and (_keeps_statistics(config) or not module.affine):
             module.eval()
 
 

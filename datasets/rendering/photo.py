@@ -41,7 +41,6 @@ class RenderedPhoto:
         label: the dominant scar type, a name of `SCAR_TYPES` with at least `scars.DOMINANT_SHARE` of the scars, or
             "out_of_scope" for clear skin.
         type_map: uint8 [S, S], 0 on skin and behind boxes, and 1 + i inside a scar of `SCAR_TYPES[i]`.
-        scar_map: int16 [S, S], -1 on skin and behind boxes, and inside a scar its place in `scars`.
         scars: every scar, widest first; empty for clear skin.
         shares: share of every type, as `scars.type_shares` measures it; all 0 for clear skin.
         mm_per_pixel: scale of the picture where the skin faces the camera.
@@ -56,7 +55,6 @@ class RenderedPhoto:
     jpeg: bytes
     label: str
     type_map: np.ndarray
-    scar_map: np.ndarray
     scars: tuple[Scar, ...]
     shares: dict[str, float]
     mm_per_pixel: float
@@ -66,7 +64,7 @@ class RenderedPhoto:
     overlays: Overlays
 
 
-def render_photo(label: str, *, seed: int, size: int = 256, patch_mm: tuple[float, float] = PATCH_MM) -> RenderedPhoto:
+def render_photo(label: str, *, seed: int, size: int = 256) -> RenderedPhoto:
     """Render a piece of cheek with scars mostly of one type, or clear skin.
 
     The same label, seed and size give the same picture; the same label and seed at another size give the same scars,
@@ -77,7 +75,6 @@ def render_photo(label: str, *, seed: int, size: int = 256, patch_mm: tuple[floa
         label: a name of `SCAR_TYPES`, or "out_of_scope" for clear skin.
         seed: any non-negative integer.
         size: side of the square picture in pixels, 32 or more.
-        patch_mm: least and greatest side of the patch of skin; another range gives the same seed another picture.
 
     Raises:
         ValueError: when the label is unknown or the size too small.
@@ -87,7 +84,7 @@ def render_photo(label: str, *, seed: int, size: int = 256, patch_mm: tuple[floa
     if size < 32:
         raise ValueError(f"size must be at least 32 pixels, got {size}")
     frame, place, lamps, film, skin, cover, lens, grain, strands, behind, parts, shape, pits = _streams(seed)
-    cheek = draw_cheek(rng=place, patch_mm=log_uniform(frame, *patch_mm), size=size)
+    cheek = draw_cheek(rng=place, patch_mm=log_uniform(frame, *PATCH_MM), size=size)
     overlays, features = draw_overlays(rng=cover), draw_features(rng=parts, patch_mm=cheek.patch_mm)
 
     def hidden(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -109,13 +106,11 @@ def render_photo(label: str, *, seed: int, size: int = 256, patch_mm: tuple[floa
     jpeg = encode_jpeg(picture, quality=camera.jpeg_quality)
     for box in overlays.boxes:
         hollows.type_map[box.window(size)] = 0
-        hollows.scar_map[box.window(size)] = -1
     return RenderedPhoto(
         image=decode_jpeg(jpeg),
         jpeg=jpeg,
         label=label,
         type_map=hollows.type_map,
-        scar_map=hollows.scar_map,
         scars=scars,
         shares=type_shares(scars),
         mm_per_pixel=cheek.mm_per_pixel,
@@ -124,12 +119,6 @@ def render_photo(label: str, *, seed: int, size: int = 256, patch_mm: tuple[floa
         light=light,
         overlays=overlays,
     )
-
-
-def light_of(seed: int) -> Light:
-    """Return the light of the pictures that `render_photo` makes of a seed, without rendering one."""
-    _, _, lamps, *_ = _streams(seed)
-    return draw_light(rng=lamps)
 
 
 def _streams(seed: int) -> list[np.random.Generator]:

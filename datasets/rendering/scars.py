@@ -255,16 +255,14 @@ class Hollows:
 
     Attributes:
         height: float32, mm, 0 outside scars and negative inside.
-        type_map: uint8, 0 outside scars and 1 + i inside a scar of `SCAR_TYPES[i]`.
-        scar_map: int16, -1 outside scars and inside one its place among those that were dug; of scars that overlap
-            the later counts.
+        type_map: uint8, 0 outside scars and 1 + i inside a scar of `SCAR_TYPES[i]`; of scars that overlap the later
+            counts.
         tissue: float32, 0 on sound skin to 1 on the scar tissue of holes and punched-out bases, which lacks pores.
         redness, browning: float32, how the colour of each scar differs, about -1 to 1.
     """
 
     height: np.ndarray
     type_map: np.ndarray
-    scar_map: np.ndarray
     tissue: np.ndarray
     redness: np.ndarray
     browning: np.ndarray
@@ -288,18 +286,18 @@ def dig(scars: tuple[Scar, ...], *, rng: np.random.Generator, cheek: Cheek) -> H
     """Dig scars into flat skin."""
     shape = (cheek.size, cheek.size)
     depth_4 = {name: np.zeros(shape, np.float32) for name in SCAR_TYPES}
-    scar_map = np.full(shape, -1, np.int16)
+    type_map = np.zeros(shape, np.uint8)
     tissue, redness, browning = np.zeros((3, *shape), np.float32)
     mean_redness, mean_browning = rng.normal(0.2, 0.35), rng.normal(0.05, 0.2)
     rounding_mm = {name: rng.uniform(*ROUNDING_MM[name]) for name in SCAR_TYPES}
-    for number, scar in enumerate(scars):
+    for scar in scars:
         window = _window(scar, cheek)
         rho = _distance(scar, cheek, window, waves=rng.uniform((-1, -1, -1, 0, 0, 0), (1, 1, 1, 1, 1, 1)))
         wall_mm = rng.uniform(0.3, 0.8)  # as good as vertical
         taper = rng.uniform(0.9, 1.6)
         hollow = -profile(scar.type, rho, wall=min(2.0 * wall_mm / scar.width_mm, 0.5), taper=taper)
         depth_4[scar.type][window] += (scar.depth_mm * hollow) ** 4
-        scar_map[window][rho < 1.0] = number
+        type_map[window][rho < 1.0] = 1 + SCAR_TYPES.index(scar.type)
         # A hole or a punched-out base is scar tissue; the skin of a rolling scar is sound, only tethered.
         scarred = 0.15 if scar.type == "rolling" else 1.0
         redder, browner = mean_redness + rng.normal(0.0, 0.2), mean_browning + rng.normal(0.0, 0.1)
@@ -309,12 +307,10 @@ def dig(scars: tuple[Scar, ...], *, rng: np.random.Generator, cheek: Cheek) -> H
     height = sum(
         -blur(np.sqrt(np.sqrt(fourth)), rounding_mm[name] / cheek.mm_per_pixel) for name, fourth in depth_4.items()
     )
-    scar_map[cheek.face < 0.5] = -1
-    values = np.array([*(1 + SCAR_TYPES.index(scar.type) for scar in scars), 0], np.uint8)  # the last: skin, at -1
+    type_map[cheek.face < 0.5] = 0
     return Hollows(
         height=np.asarray(height, np.float32),
-        type_map=values[scar_map],
-        scar_map=scar_map,
+        type_map=type_map,
         tissue=tissue,
         redness=redness,
         browning=browning,

@@ -24,7 +24,6 @@ from ..batch import photo_row
 from ..catalogue import FACT_TOPICS, FIGURES, KINDS, NATURES, SUBJECTS
 from ..classifier import Classifier
 from ..engine import usable_cores
-from ..measurement import WITHHELD
 from ..prediction import NOTICE, REASONS
 from ..reading import FileToRead, ReadingProcesses, ReadPhoto
 from ..regions import hex_colour
@@ -117,7 +116,7 @@ def _answered(classifier: Classifier, photo: ReadPhoto, form: PhotoForm) -> dict
     if photo.framed is None:
         row = photo_row(photo, None, classifier.model_id)
         return _problem(422, f"{row['path'] or 'the photo'}: {row['reason']}", row)
-    answer = classifier.predict_framed([photo.as_framed()], context=form.context(), mm_per_pixel=form.mm_per_pixel)[0]
+    answer = classifier.predict_framed([photo.as_framed()], context=form.context())[0]
     picture = f"data:image/jpeg;base64,{base64.b64encode(photo.preview or b'').decode()}" if form.picture else None
     return answer.to_dict() | {"row": photo_row(photo, answer, classifier.model_id), "picture": picture}
 
@@ -137,7 +136,6 @@ def _about(classifier: Classifier) -> dict[str, Any]:
         "quantities": {name: before for name, (before, _) in FIGURES.items()},
         "mentions": mentions(),
         "columns": COLUMNS,
-        "withheld": WITHHELD,
     }
 
 

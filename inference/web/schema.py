@@ -45,9 +45,6 @@ class PhotoForm(Person):
     """A photo, and what is told about it and about the person."""
 
     photo: Annotated[UploadFile, Field(description="An image file.")]
-    mm_per_pixel: Annotated[
-        float | None, Field(ge=1e-9, allow_inf_nan=False, description="Skin that a pixel of the upright photo shows.")
-    ] = None
     picture: Annotated[bool, Field(description="Whether the answer carries a small picture of the photo.")] = False
 
 
@@ -160,17 +157,6 @@ class Plan(BaseModel):
     notice: str
 
 
-class Measurement(BaseModel):
-    """Width and depth of the scars, where the scale was told: learned from renderings only."""
-
-    scar_type: ScarType
-    width_mm: float | None
-    depth: Literal["shallow", "deep"] | None
-    depth_probability: Probability | None
-    withheld: list[str]
-    caveat: str
-
-
 class Row(BaseModel):
     """The photo's row as `scarlens batch` writes it."""
 
@@ -182,6 +168,10 @@ class Row(BaseModel):
     p_rolling: Probability | None
     in_scope: Probability | None
     plausible: list[ScarType] | None
+    extent_ice_pick: Probability | None
+    extent_boxcar: Probability | None
+    extent_rolling: Probability | None
+    skin: Probability | None
     reason: str | None
     sha256: str | None
     width: int | None
@@ -192,6 +182,7 @@ class Row(BaseModel):
 class Answer(BaseModel):
     """What scarlens says about one photo: information, not a diagnosis."""
 
+    headline: Annotated[str, Field(description="The answer in one line, or why there is none.")]
     label: Annotated[ScarType | None, Field(description="None when it abstains; `reason` then says why.")]
     probabilities: Annotated[dict[ScarType, Probability], Field(description="Calibrated; they sum to 1.")]
     in_scope: Annotated[Probability, Field(description="That the photo shows one of the three types at all.")]
@@ -200,11 +191,17 @@ class Answer(BaseModel):
     regions: Annotated[
         list[list[list[Probability]]], Field(description="[3, h, w]: where each type is seen in the upright photo.")
     ]
+    scar_threshold: Annotated[Probability, Field(description="A scar is seen where `regions` sum to this or more.")]
+    extent: Annotated[
+        dict[ScarType, Probability], Field(description="Share of the visible skin on which each type is seen.")
+    ]
+    skin: Annotated[Probability, Field(description="Share of the photo that is skin.")]
+    most_seen: Annotated[ScarType | None, Field(description="The type with the largest extent.")]
+    contradiction: Annotated[str | None, Field(description="How the label and the map disagree, as a sentence.")]
     treatment: Annotated[Plan | None, Field(description="None for a photo that is refused.")]
     model_id: str
     width: Annotated[int, Field(description="Of the upright photo in pixels.")]
     height: int
-    measurement: Measurement | None
     notice: str
     row: Row
     picture: Annotated[
@@ -243,4 +240,3 @@ class About(BaseModel):
     quantities: Annotated[dict[str, str], Field(description="What stands before a figure of each quantity.")]
     mentions: Annotated[dict[str, str], Field(description="Words for treatments in texts, and their ids.")]
     columns: Annotated[list[str], Field(description="The columns of a table of photos, in order.")]
-    withheld: Annotated[dict[str, str], Field(description="Why a measurement is missing, as sentences.")]

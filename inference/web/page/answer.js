@@ -3,7 +3,9 @@
 import { element, percent } from "./dom.js";
 import { paint } from "./regions.js";
 
-const ALL_THREE = "At each place the type that the network would choose there: a hint, not an outline.";
+const OUTLINED = "Outlined where scars are seen, by the type they look like: a hint, not a measurement.";
+const LEAST_TOLD = 0.005; // extent from which on a type is named beside the one that is seen most
+const NOTHING = "No place with an ice pick, boxcar or rolling scar is seen.";
 
 /** Return the parts of the answer for a photo; `tools` is what can be done with it. The plan goes into `.plan`. */
 export function answerParts(photo, about, tools) {
@@ -12,7 +14,7 @@ export function answerParts(photo, about, tools) {
     return [heading(photo, "This file has no answer"), element("p", { class: "banner" }, photo.problem), tools, notice(about)];
   }
   return [
-    heading(photo, headline(photo.answer, about)),
+    heading(photo, photo.answer.headline),
     element("div", { class: "halves" }, pictureOf(photo, about), findings(photo.answer, about, tools)),
     notice(about),
     element("div", { class: "plan" }),
@@ -27,11 +29,6 @@ function notice(about) {
   return element("p", { class: "notice" }, about.notice);
 }
 
-function headline(answer, about) {
-  if (answer.label === null) return `Can't tell: ${about.reasons[answer.reason]}`;
-  return `Most probable: ${titleOf(answer.label, about)} scars`;
-}
-
 export function titleOf(name, about) {
   return about.types.find((type) => type.name === name).title;
 }
@@ -41,26 +38,22 @@ function pictureOf(photo, about) {
   const canvas = element("canvas", { "aria-hidden": "true" });
   paint(canvas, answer, about.types);
   const strength = element("input", {
-    type: "range", min: 0, max: 100, value: 60, class: "strength",
+    type: "range", min: 0, max: 100, value: 100, class: "strength",
     input: () => { canvas.style.opacity = strength.value / 100; },
   });
   canvas.style.opacity = strength.value / 100;
-  const caption = element("p", { class: "soft" }, ALL_THREE);
-  const show = (title, only) => {
-    paint(canvas, answer, about.types, only);
-    caption.textContent = only === null ? ALL_THREE : `How strongly ${title} is seen at each place: a hint, not an outline.`;
-  };
+  const caption = element("p", { class: "soft" }, answer.most_seen ? OUTLINED : NOTHING);
+  const show = (only) => paint(canvas, answer, about.types, only);
   const choices = [["all three", null], ...about.types.map((type, index) => [type.title, index])].map(([title, only]) =>
     element("label", { class: "choice" },
-      element("input", { type: "radio", name: "only", value: title, checked: only === null, change: () => show(title, only) }),
+      element("input", { type: "radio", name: "only", value: title, checked: only === null, change: () => show(only) }),
       only !== null && swatch(about.types[only]), title));
-  const described = about.types.map((type) => `${type.title} stands out in ${percent(shareOf(answer.regions, type, about))} of it`).join(", ");
   return element("figure", { class: "picture" },
-    element("div", { class: "layers" }, element("img", { src: answer.picture, alt: `The photo; ${described}.` }), canvas),
+    element("div", { class: "layers" }, element("img", { src: answer.picture, alt: `The photo; seen: ${seenText(answer, about)}.` }), canvas),
     element("figcaption", {},
-      element("fieldset", { class: "choices controls" }, element("legend", {}, "Where each type is seen"), choices),
+      element("fieldset", { class: "choices controls" }, element("legend", {}, "Where scars are seen"), choices),
       element("p", { class: "legend" }, about.types.map((type) => [swatch(type), `${type.title} `])),
-      element("label", { class: "controls" }, "Strength of the colours ", strength),
+      element("label", { class: "controls" }, "Strength of the outlines ", strength),
       caption));
 }
 
@@ -70,11 +63,12 @@ function swatch(type) {
   return made;
 }
 
-/** Return the share of places where the type is the strongest. */
-function shareOf(regions, type, about) {
-  const index = about.types.indexOf(type);
-  const places = regions[index].flatMap((row, y) => row.map((value, x) => regions.every((plane, other) => other === index || plane[y][x] < value)));
-  return places.filter(Boolean).length / places.length;
+/** Return what is seen on how much of the skin, in words. */
+function seenText(answer, about) {
+  const told = (type) => type.name === answer.most_seen || answer.extent[type.name] >= LEAST_TOLD;
+  const seen = about.types.filter(told).toSorted((a, b) => answer.extent[b.name] - answer.extent[a.name]);
+  if (answer.most_seen === null) return "no place with a scar";
+  return `${seen.map((type) => `${type.title} on ${percent(answer.extent[type.name])}`).join(", ")} of the skin`;
 }
 
 function findings(answer, about, tools) {
@@ -84,8 +78,9 @@ function findings(answer, about, tools) {
     element("ul", { class: "bars", "aria-labelledby": "bars-title" }, types.map((type) => bar(type, answer))),
     element("p", {}, element("strong", {}, "Plausible: "), answer.plausible.map((name) => titleOf(name, about)).join(", "), ". ",
       element("span", { class: "soft" }, "Such a set is meant to hold the true type in 90 % of cases. Three expert raters found only about half of all scars in common (Kang et al. 2016, J Drugs Dermatol 15:693).")),
+    element("p", {}, element("strong", {}, "Seen: "), seenText(answer, about), "."),
+    answer.contradiction && element("p", { class: "banner" }, answer.contradiction),
     element("p", {}, element("strong", {}, "Shows one of the three types: "), percent(answer.in_scope), "."),
-    answer.measurement && measurement(answer.measurement, about),
     element("p", { class: "soft" }, `Photo of ${answer.width} × ${answer.height} pixels; model ${answer.model_id}.`),
     tools);
 }
@@ -100,16 +95,4 @@ function bar(type, answer) {
     answer.plausible.includes(type.name) && element("span", { class: "badge plausible" }, "plausible"),
     element("span", { class: "value" }, percent(share, 1)),
     element("span", { class: "bar", "aria-hidden": "true" }, filled));
-}
-
-function measurement(found, about) {
-  const lines = [
-    found.width_mm !== null && `width: about ${found.width_mm.toFixed(1)} mm`,
-    found.depth !== null && `depth: rather ${found.depth}; deep, 0.5 mm and more, with ${percent(found.depth_probability)}`,
-    ...found.withheld.map((reason) => about.withheld[reason]),
-  ].filter(Boolean);
-  return element("section", {},
-    element("h3", {}, `Size of the ${titleOf(found.scar_type, about)} scars`),
-    element("p", { class: "soft" }, `${found.caveat}.`),
-    element("ul", {}, lines.map((line) => element("li", {}, line))));
 }

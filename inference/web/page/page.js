@@ -20,7 +20,6 @@ const state = {
   view: { column: null, falling: false, filter: "", search: "" },
   plans: new Map(), // what the documents say, by types and person
   turn: 0, // of showing a plan: what an earlier turn waited for is not shown any more
-  scale: null,
   running: 0,
 };
 
@@ -72,7 +71,7 @@ function listen() {
 /** Take in [file, name, problem]; the problem is of what could not even be opened. */
 function add(files) {
   if (files.length === 0) return;
-  const added = files.map(([file, name, problem = null]) => ({ file, name, asked: null, answer: null, row: null, problem, status: problem ? "error" : "waiting" }));
+  const added = files.map(([file, name, problem = null]) => ({ file, name, asked: false, answer: null, row: null, problem, status: problem ? "error" : "waiting" }));
   state.photos.push(...added);
   state.chosen ??= added[0];
   by("status").textContent = `Looking at ${counted(state.photos)}`;
@@ -82,7 +81,7 @@ function add(files) {
 
 function work() {
   while (state.running < AT_ONCE) {
-    const photo = state.photos.find((candidate) => candidate.status === "waiting" && candidate.asked === null);
+    const photo = state.photos.find((candidate) => candidate.status === "waiting" && !candidate.asked);
     if (!photo) break;
     state.running += 1;
     ask(photo).finally(() => {
@@ -93,15 +92,13 @@ function work() {
   }
 }
 
-/** Ask for a photo's answer; one that comes after the question has changed is dropped. */
+/** Ask for a photo's answer. */
 async function ask(photo) {
-  const question = { mm_per_pixel: state.scale };
-  photo.asked = question;
+  photo.asked = true;
   const { max_bytes: most } = state.about;
   const reply = photo.file.size > most
     ? { problem: `expected at most ${most.toLocaleString("en")} bytes, found ${photo.file.size.toLocaleString("en")}`, row: null }
-    : await server.predict(photo.file, photo.name, question);
-  if (photo.asked !== question) return;
+    : await server.predict(photo.file, photo.name);
   photo.problem = reply.problem ?? null;
   photo.row = reply.row ?? reply.answer?.row ?? null;
   photo.answer = reply.answer ?? null;
@@ -127,21 +124,12 @@ function changedContext() {
   const form = by("context");
   by("months").hidden = form.elements.isotretinoin.value !== "stopped";
   by("missing").textContent = incomplete(form);
-  const scale = form.elements.mm_per_pixel;
-  const wanted = scale.value !== "" && scale.validity.valid ? Number(scale.value) : null;
-  if (wanted !== state.scale) {
-    state.scale = wanted;
-    for (const photo of state.photos.filter((candidate) => candidate.file)) Object.assign(photo, { status: "waiting", asked: null, answer: null, row: null });
-    show();
-    work();
-  }
   showTold();
   showPlan();
 }
 
 /** Forget all photos, and the person: the next one is another. */
 function clear() {
-  for (const photo of state.photos) photo.asked = null;
   state.photos = [];
   state.chosen = null;
   state.plans.clear();

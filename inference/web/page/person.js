@@ -25,13 +25,8 @@ function monthsSince(form) {
 /** Return what is missing or wrong in the form as one line, and what is assumed meanwhile. */
 export function incomplete(form) {
   const lacksMonths = form.elements.isotretinoin.value === "stopped" && monthsSince(form) === null;
-  const scale = form.elements.mm_per_pixel;
   form.elements.months.setAttribute("aria-invalid", String(lacksMonths));
-  scale.setAttribute("aria-invalid", String(!scale.validity.valid));
-  return [
-    lacksMonths && "Tell the months since the last dose, 0 or more; until then isotretinoin counts as taken now.",
-    !scale.validity.valid && "The scale is a positive number of millimetres; until then it is not used.",
-  ].filter(Boolean).join(" ");
+  return lacksMonths ? "Tell the months since the last dose, 0 or more; until then isotretinoin counts as taken now." : "";
 }
 
 /** Return what is told as one line, so that it shows also where the form is closed. */

@@ -1,14 +1,14 @@
-// Where each type is seen: painted over the photo from the regions [3][h][w] of an answer.
+// Where scars are seen: outlined over the photo from the regions [3][h][w] of an answer.
 
 const WIDTH = 512; // pixels of the painted map, which the page stretches over the photo
-const OPACITY = 0.6;
-const CERTAIN = 0.12; // below this a place is left as it is: no type stands out
+const FILL = 0.14; // opacity of the colour over a scar
+const LINE = 3; // pixels of an outline; as much again in white lies around it
+const DASHES = { ice_pick: 0, boxcar: 12, rolling: 4 }; // pixels; 0 is an unbroken line: types differ in grey too
 
 /**
- * Paint the regions into a canvas.
+ * Outline the scars in a canvas; where none is seen it stays empty.
  *
- * With `only` null the type that stands out most, stronger the more it does, and a line where that changes; else how
- * strongly the one type of that index is seen.
+ * With `only` null scars of all types, else those of the type of that index.
  */
 export function paint(canvas, answer, types, only = null) {
   const height = Math.max(1, Math.round((WIDTH * answer.height) / answer.width));
@@ -17,35 +17,41 @@ export function paint(canvas, answer, types, only = null) {
   const context = canvas.getContext("2d");
   const picture = context.createImageData(canvas.width, canvas.height);
   const colours = types.map((type) => [1, 3, 5].map((at) => parseInt(type.colour.slice(at, at + 2), 16)));
-  const seen = strongest(answer.regions, canvas.width, canvas.height, only);
-  for (let at = 0; at < seen.type.length; at++) {
-    const edge = only === null && isEdge(seen.type, at, canvas.width);
-    const colour = edge ? [255, 255, 255] : seen.type[at] < 0 ? [0, 0, 0] : colours[seen.type[at]];
-    const opacity = edge ? 0.9 : seen.type[at] < 0 ? 0 : OPACITY * Math.sqrt(seen.strength[at]);
-    picture.data.set([...colour, Math.round(255 * opacity)], 4 * at);
+  const seen = typesSeen(answer, canvas.width, canvas.height).map((type) => (only === null || type === only ? type : -1));
+  const inside = distances(seen, canvas.width, LINE);
+  for (let at = 0; at < seen.length; at++) {
+    if (seen[at] < 0) continue;
+    const dash = DASHES[types[seen[at]].name];
+    const along = (at % canvas.width) + Math.floor(at / canvas.width);
+    const onLine = inside[at] <= LINE;
+    const white = onLine && dash > 0 && Math.floor(along / dash) % 2 === 1;
+    const colour = white ? [255, 255, 255] : colours[seen[at]];
+    picture.data.set([...colour, Math.round(255 * (onLine ? 0.95 : FILL))], 4 * at);
   }
   context.putImageData(picture, 0, 0);
 }
 
-/** Return for each pixel the type that is shown there, or -1, and how strongly, 0 to 1. */
-function strongest(regions, width, height, only) {
-  const planes = regions.map((plane) => enlarged(plane, width, height));
-  const type = new Int8Array(width * height);
-  const strength = new Float32Array(width * height);
-  const chance = 1 / planes.length;
-  for (let at = 0; at < type.length; at++) {
-    let best = only ?? 0;
-    if (only === null) for (let other = 1; other < planes.length; other++) if (planes[other][at] > planes[best][at]) best = other;
-    strength[at] = Math.min(1, Math.max(0, (planes[best][at] - chance) / (1 - chance)));
-    type[at] = strength[at] < CERTAIN ? -1 : best;
-  }
-  return { type, strength };
+/** Return for each pixel the index of the type that is seen there, or -1. */
+function typesSeen(answer, width, height) {
+  const planes = answer.regions.map((plane) => enlarged(plane, width, height));
+  return Int8Array.from(planes[0], (_, at) => {
+    const values = planes.map((plane) => plane[at]);
+    const total = values.reduce((sum, value) => sum + value, 0);
+    return total < answer.scar_threshold ? -1 : values.indexOf(Math.max(...values));
+  });
 }
 
-function isEdge(type, at, width) {
-  const right = (at + 1) % width === 0 ? at : at + 1;
-  const below = at + width < type.length ? at + width : at;
-  return type[at] !== type[right] || type[at] !== type[below];
+/** Return for each pixel how many pixels it lies from one of another type, counted up to `most` + 1. */
+function distances(seen, width, most) {
+  let left = Uint8Array.from(seen, () => most + 1);
+  for (let step = 1; step <= most; step++) {
+    left = left.map((distance, at) => {
+      if (distance <= most) return distance;
+      const around = [at % width === 0 ? at : at - 1, (at + 1) % width === 0 ? at : at + 1, at - width, at + width];
+      return around.some((other) => other >= 0 && other < seen.length && (seen[other] !== seen[at] || left[other] < step)) ? step : distance;
+    });
+  }
+  return left;
 }
 
 /** Return a plane [h][w] interpolated linearly between the centres of its cells. */

@@ -4,11 +4,10 @@ export const GONE = "the server does not answer; is scarlens serve still running
 const VANISHED = "this file cannot be read any more: it was moved, changed or deleted; choose it again";
 
 /** Ask for the answer to one photo; returns { answer } or { problem, row }. */
-export async function predict(file, name, fields) {
+export async function predict(file, name) {
   const form = new FormData();
   form.append("photo", file, name);
   form.append("picture", "true");
-  for (const [field, value] of Object.entries(fields)) if (value !== null) form.append(field, value);
   try {
     const reply = await fetch("predict", { method: "POST", body: form });
     const content = await reply.json();

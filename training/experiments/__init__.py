@@ -1,1 +1,0 @@
-"""The experiments of EXPERIMENTS.md, one command each: `python -m scarlens.training.experiments NAME --help`."""
