@@ -8,6 +8,9 @@ from typing import Final
 SCAR_TYPES: Final = ("ice_pick", "boxcar", "rolling")
 """Canonical names in their one order: index i of any type axis is `SCAR_TYPES[i]`."""
 
+MAP_CLASSES: Final = (*SCAR_TYPES, "skin", "no_skin")
+"""What a position of a photo can show: a scar of one of the types, other skin, or no skin at all."""
+
 DISPLAY_NAMES: Final = {"ice_pick": "ice pick", "boxcar": "boxcar", "rolling": "rolling"}
 
 OUT_OF_SCOPE: Final = "out_of_scope"

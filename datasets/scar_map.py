@@ -6,10 +6,7 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 
-from .labels import SCAR_TYPES
-
-MAP_CLASSES: Final = (*SCAR_TYPES, "skin", "no_skin")
-"""What a position of a photo can show: a scar of one of the types, other skin, or no skin at all."""
+from .labels import MAP_CLASSES, SCAR_TYPES
 
 TRUTHS: Final = (*MAP_CLASSES, "no_scar")
 """What can be known about a position: one of `MAP_CLASSES`, or only that it shows no such scar, skin or not."""

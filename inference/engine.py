@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from ..datasets.labels import SCAR_TYPES
+from ..datasets.labels import MAP_CLASSES, SCAR_TYPES
 from ..datasets.offline import stay_offline
-from ..datasets.scar_map import MAP_CLASSES
 from ..model.checkpoint import Card, CheckpointError, card_of, load_checkpoint, read_sealed
 
 if TYPE_CHECKING:

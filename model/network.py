@@ -19,8 +19,7 @@ from torchvision import models
 from torchvision.ops import Conv2dNormActivation
 
 from ..datasets.errors import ScarlensError
-from ..datasets.labels import SCAR_TYPES
-from ..datasets.scar_map import MAP_CLASSES
+from ..datasets.labels import MAP_CLASSES, SCAR_TYPES
 
 TRUNKS: Final = (
     "mobilenet_v2",

@@ -48,7 +48,7 @@ class ColourEngine:
         colours = photos.mean(axis=(2, 3))
         if ((colours[:, :2].min(axis=1) > 0.0) & (colours[:, 2] < -0.9)).any():
             raise RuntimeError("yellow; =1+1\nfails")
-        return Scores(np.zeros((len(photos), 3, 2, 2), np.float32), 3 * colours, 20 * colours.max(axis=1) + 10)
+        return Scores(np.zeros((len(photos), 5, 2, 2), np.float32), 3 * colours, 20 * colours.max(axis=1) + 10)
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 
 import scarlens
-from scarlens.datasets.labels import SCAR_TYPES
+from scarlens.datasets.labels import MAP_CLASSES, SCAR_TYPES
 from scarlens.datasets.reader import ImageReadError
 from scarlens.datasets.rendering import render_photo
-from scarlens.datasets.scar_map import MAP_CLASSES
 from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Scores
 from scarlens.inference.prediction import NOTICE, Prediction

@@ -9,8 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision import models
 
-from scarlens.datasets.labels import SCAR_TYPES
-from scarlens.datasets.scar_map import MAP_CLASSES
+from scarlens.datasets.labels import MAP_CLASSES, SCAR_TYPES
 from scarlens.model.network import TRUNKS, ScarNetwork, TrunkError, load_trunk_weights
 
 

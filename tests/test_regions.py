@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from scarlens.datasets.canonical import ORIENTATIONS, turned
-from scarlens.datasets.labels import SCAR_TYPES
+from scarlens.datasets.labels import MAP_CLASSES, SCAR_TYPES
 from scarlens.datasets.preprocess import Placement, photo_window
-from scarlens.datasets.scar_map import MAP_CLASSES
 from scarlens.inference.regions import (
     COLOURS,
     extent_of,

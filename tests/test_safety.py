@@ -256,7 +256,8 @@ class FixedEngine:
         self._types, self._scope = np.array([types], dtype=np.float32), np.array([scope], dtype=np.float32)
 
     def __call__(self, photos: np.ndarray) -> Scores:
-        return Scores(np.tile(self._types[:, :, None, None], (1, 1, 2, 2)), self._types, self._scope)
+        shown = np.concatenate([self._types, np.zeros((1, 2), np.float32)], axis=1)  # and other skin, and no skin
+        return Scores(np.tile(shown[:, :, None, None], (1, 1, 2, 2)), self._types, self._scope)
 
 
 def classifier(types: tuple[float, float, float] = (3.0, 0.0, 0.0), scope: float = 3.0) -> Classifier:

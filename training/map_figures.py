@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
-from ..datasets.labels import SCAR_TYPES
+from ..datasets.labels import MAP_CLASSES, SCAR_TYPES
 from ..datasets.photos import LabelledPhoto
 from ..datasets.preprocess import frame, normalise
 from ..datasets.reader import read_image
 from ..datasets.readings.reading import Reading, digest_of
-from ..datasets.scar_map import CELL_MARKS, GRID, MAP_CLASSES
+from ..datasets.scar_map import CELL_MARKS, GRID
 from ..inference.classifier import Classifier
 from ..inference.engine import Engine
 from ..inference.regions import photo_map
