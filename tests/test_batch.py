@@ -84,7 +84,7 @@ def typed(column: str, cell: str) -> Any:
         return None
     if column in ("width", "height"):
         return int(cell)
-    if column.startswith("p_") or column == "in_scope":
+    if column.startswith(("p_", "extent_")) or column in ("in_scope", "skin"):
         return float(cell)
     return cell.split("|") if column == "plausible" else cell.removeprefix("'")
 
