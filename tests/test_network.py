@@ -66,7 +66,7 @@ def test_the_scope_follows_from_how_much_scar_the_map_shows(shown: int, photos: 
     torch.nn.init.zeros_(network.where.weight)
     with torch.inference_mode():
         nothing_said = network(photos).scope_logit
-        network.where.bias[shown] = 3.0
+        network.where.bias[shown] = 3.0  # pyright: ignore[reportOptionalSubscript]
         scope = network(photos).scope_logit
     assert (scope > nothing_said).all() if shown < len(SCAR_TYPES) else (scope < nothing_said).all()
 
