@@ -16,7 +16,7 @@ _BOXED: Final = 0.3
 _BORDERED: Final = 0.2
 _LETTERED: Final = 0.3
 
-_WEB_SIDES: Final = (224, 512)
+_WEB_SIDES: Final = (160, 512)
 """Range of the long side in pixels that larger photos are shrunk to: resolution must not tell the source."""
 
 

@@ -29,6 +29,14 @@ IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 
 
+_DETAIL: Final = 0.8
+"""Pixels of a photo that are kept for each pixel along the network's square.
+
+Photos of scars are larger than those of other skin; detail that only some have must not tell them apart. What more of
+it is worth was measured: nothing (`training/EXPERIMENTS.md`).
+"""
+
+
 class Placement(NamedTuple):
     """How a photo came into the network's square: turned, cut out, scaled to fit, turned again.
 
@@ -127,7 +135,7 @@ def frame(image: np.ndarray | ReducedPhoto, size: int) -> Framed:
     top, bottom, left, right = window = content_window(upright, averaged=averaged)
     photo = np.ascontiguousarray(upright[top:bottom, left:right])
     flat = flat_areas(photo, averaged=averaged)
-    square = filled(fit_square(photo, size), _fit_mask(flat, size))
+    square = filled(fit_square(shrunk(photo, round(_DETAIL * size)), size), _fit_mask(flat, size))
     second = canonical_orientation(square)
     placement = Placement(first, upright.shape[0], upright.shape[1], window, second, factor)
     even = with_even_light(turned_copy(square, second))

@@ -69,8 +69,8 @@ class TrainConfig:
     None: up to the first map that the heads read, where there are pretrained weights.
     """
 
-    views: int = 16
-    """Augmented views of each photo with scars, made before training; a third of it of the others."""
+    views: int = 48
+    """Augmented views of each photo with scars, made before training; a sixth of it of the others."""
 
     freeze_batchnorm: bool = True
     """Keep the pretrained batch statistics: small mixed batches estimate worse ones. Not without pretraining."""

@@ -32,8 +32,8 @@ from .lessons import Lesson
 SAMPLES: Final = 4
 """Places kept along a position's side; `scar_map.targets` averages over them."""
 
-_SHARE_OF_OTHERS: Final = 3
-"""Photos out of scope and renderings are many and each is seen less often: a third of the views serve."""
+_SHARE_OF_OTHERS: Final = 6
+"""Photos out of scope and renderings are many and each is seen less often: a sixth of the views serve."""
 
 
 class FrozenView(NamedTuple):

@@ -1,4 +1,4 @@
-"""What lies on skin besides scars and tells nothing of their type: pimples, moles, hair and stubble."""
+"""What lies on skin besides scars and tells nothing of their type: pimples, comedones, moles, hair and stubble."""
 
 from __future__ import annotations
 
@@ -50,6 +50,31 @@ def draw_blemishes(cheek: Cheek, *, rng: np.random.Generator) -> Blemishes:
         window, distance = _around(cheek, rng.uniform(0.0, cheek.patch_mm, size=2), width, reach=1.3)
         planes.height[window] += height * np.clip(1.0 - distance**2, 0.0, 1.0)
         planes.melanin[window] += rng.uniform(0.5, 1.6) * (1.0 - smoothstep(0.3, 1.2, distance))
+    return planes
+
+
+def draw_comedones(cheek: Cheek, *, rng: np.random.Generator) -> Blemishes:
+    """Return blackheads and whiteheads: none on half of the skins, up to hundreds around one place on the others.
+
+    A blackhead is a pore that a dark plug fills to the brim, within a faint wall; a whitehead is closed, a pale bump.
+    Both are dark or bright dots as ice pick scars are, but not deep: scars and clear skin have them alike.
+    """
+    planes = Blemishes(**{name: _empty(cheek) for name in ("height", "melanin", "blood", "pus")})
+    if rng.random() < 0.5:
+        return planes
+    count = min(rng.poisson(math.exp(rng.uniform(2.0, 4.6)) * (cheek.patch_mm / 10.0) ** 2), 600)
+    centre, spread = rng.uniform(0.0, cheek.patch_mm, size=2), rng.uniform(0.2, 1.5) * cheek.patch_mm
+    dark, open_share = rng.uniform(1.2, 2.8), rng.uniform(0.6, 1.0)
+    for place in rng.normal(centre, spread, size=(count, 2)):
+        width, wall, is_open = rng.uniform(0.3, 1.0), rng.uniform(0.01, 0.10), rng.random() < open_share
+        if not (0.0 < place.min() and place.max() < cheek.patch_mm):
+            continue
+        window, distance = _around(cheek, place, width, reach=2.0)
+        planes.height[window] += wall * np.exp(-0.5 * ((distance - 1.1) / 0.35) ** 2 if is_open else -2.0 * distance**2)
+        if is_open:
+            planes.melanin[window] += dark * rng.uniform(0.5, 1.0) * (1.0 - smoothstep(0.5, 1.1, distance))
+        else:
+            planes.pus[window] = np.maximum(planes.pus[window], 0.4 * (1.0 - smoothstep(0.1, 0.9, distance)))
     return planes
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..labels import OUT_OF_SCOPE, SCAR_TYPES
 from .camera import decode_jpeg, draw_camera, encode_jpeg, expose
 from .cheek import Cheek, draw_cheek
-from .distractors import Hair, draw_background, draw_blemishes, draw_hair
+from .distractors import Hair, draw_background, draw_blemishes, draw_comedones, draw_hair
 from .features import Features, draw_features, eyebrow, feature_colour, feature_relief
 from .fields import log_uniform
 from .overlays import Overlays, draw_overlays, put_over
@@ -130,24 +130,24 @@ def _surface(
     cheek: Cheek, hollows: Hollows, features: Features, tone: Tone, *, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the relief in mm, float32 [S, S], and the colour, linear RGB float32 [S, S, 3], of scarred skin."""
-    fine, folds, soft, colour, bumps = rng.spawn(5)
+    fine, folds, soft, colour, bumps, plugs = rng.spawn(6)
     texture, pores = skin_texture(cheek, rng=fine)
     sound = 1.0 - 0.6 * hollows.tissue  # scar tissue is smoother and has no pores
-    blemishes = draw_blemishes(cheek, rng=bumps)
-    height = cheek.height + hollows.height + texture * sound + blemishes.height
+    blemishes, comedones = draw_blemishes(cheek, rng=bumps), draw_comedones(cheek, rng=plugs)
+    height = cheek.height + hollows.height + texture * sound + blemishes.height + comedones.height
     height += soft_relief(cheek, rng=soft) + creases(cheek, rng=folds) + feature_relief(features, cheek)
     browner, redder = feature_colour(features, cheek)
     pigment = draw_pigment(cheek, rng=colour)
     albedo = albedo_map(
         tone,
         Pigment(
-            melanin=pigment.melanin + hollows.browning + blemishes.melanin + browner,
+            melanin=pigment.melanin + hollows.browning + blemishes.melanin + comedones.melanin + browner,
             blood=pigment.blood + hollows.redness + blemishes.blood + redder,
         ),
         pores_mm=pores * sound,
         plugs=colour.uniform(0.0, 0.7),
     )
-    pus = 0.45 * blemishes.pus[..., None]
+    pus = 0.45 * np.maximum(blemishes.pus, comedones.pus)[..., None]
     albedo += pus * (PUS - albedo)
     return height.astype(np.float32), albedo
 
