@@ -6,23 +6,23 @@ Information, not a diagnosis.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scarlens.inference.batch import BatchSummary, predict_folder
+    from scarlens.inference.batch.folder import BatchSummary, predict_folder
     from scarlens.inference.classifier import Classifier, load, predict
     from scarlens.inference.prediction import Prediction
-    from scarlens.inference.safety import Context
-    from scarlens.inference.treatments import TreatmentPlan
+    from scarlens.inference.treatments.cautions import Context
+    from scarlens.inference.treatments.plan import TreatmentPlan
 
 __all__ = ["BatchSummary", "Classifier", "Context", "Prediction", "TreatmentPlan", "load", "predict", "predict_folder"]
 
 _HOMES = {
-    "BatchSummary": "batch",
-    "predict_folder": "batch",
+    "BatchSummary": "batch.folder",
+    "predict_folder": "batch.folder",
     "Classifier": "classifier",
     "load": "classifier",
     "predict": "classifier",
     "Prediction": "prediction",
-    "Context": "safety",
-    "TreatmentPlan": "treatments",
+    "Context": "treatments.cautions",
+    "TreatmentPlan": "treatments.plan",
 }
 
 

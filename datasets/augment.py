@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 
+from .annotations.scar_map import NO_SKIN_PLACE, ScarMap, places_over
 from .offline import stay_offline
-from .preprocess import frame, placed, shrunk
-from .scar_map import NO_SKIN_PLACE, ScarMap, places_over
+from .transform import frame, placed, shrunk
 
 _BOXED: Final = 0.3
 """Share of views with a pasted box: every type gets them, so that a box says nothing about the type."""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .audit.near_duplicates import Fingerprint, find_look_alikes, fingerprint, linked_groups
 from .errors import ScarlensError
 from .labels import OUT_OF_SCOPE, SCAR_TYPES, known_spellings, normalise_label
-from .look_alikes import Fingerprint, find_look_alikes, fingerprint, linked_groups
-from .reader import ImageReadError, read_bytes, read_image
+from .reading.reader import ImageReadError, read_bytes, read_image
 
 
 class PhotoSetError(ScarlensError, ValueError):

@@ -9,7 +9,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from .preprocess import shrunk
+from .transform import shrunk
 
 TONES: Final = {
     "very_light": (55.0, 90.0),

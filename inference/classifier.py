@@ -12,15 +12,16 @@ from typing import Final
 import numpy as np
 
 from ..datasets.labels import SCAR_TYPES
-from ..datasets.preprocess import Framed, FramedPhoto, Placement, normalise, photo_window, read_framed
-from ..datasets.reader import ImageReadError, Source
+from ..datasets.reading.reader import ImageReadError, Source
+from ..datasets.transform import Framed, FramedPhoto, Placement, normalise, photo_window, read_framed
 from ..model.calibration import MIN_SIDE
 from ..model.checkpoint import Card
 from .engine import Engine, Scores, open_engine
-from .prediction import Prediction, Reason
+from .prediction import Prediction
 from .regions import extent_of, photo_map, skin_share
-from .safety import Context
-from .treatments import plan
+from .treatments.cautions import Context
+from .treatments.plan import plan
+from .wording import Reason
 
 BUNDLED_CHECKPOINT: Final = Path(__file__).parent.parent / "model" / "weights" / "scarlens.onnx"
 """The checkpoint that ships; its safetensors form lies beside it."""

@@ -14,12 +14,12 @@ import typer
 
 from ..datasets.errors import ScarlensError, printable
 from ..datasets.labels import SCAR_TYPES
-from .prediction import NOTICE
-from .safety import SKIN_TYPES, told
 from .terminal import GO_ON, ON_TERMINAL, bar, examples, output, pages, say, when_interrupted
+from .treatments.cautions import SKIN_TYPES, told
+from .wording import NOTICE
 
 if TYPE_CHECKING:
-    from .batch import BatchSummary
+    from .batch.folder import BatchSummary
     from .classifier import Classifier
     from .prediction import Prediction
 
@@ -118,7 +118,7 @@ def predict(
 
 def _predict_one(answer: Callable[[Path | bytes], Prediction], photo: Path, picture: Path | None) -> Prediction:
     """Classify a photo and write its overlay: one whose overlay cannot be written has an error and no answer."""
-    from ..datasets.reader import ImageReadError, read_image
+    from ..datasets.reading.reader import ImageReadError, read_image
     from .regions import write_overlay
 
     source = _standard_input() if photo == _STDIN else photo
@@ -137,7 +137,7 @@ def _name(photo: Path) -> str:
 
 def _standard_input() -> bytes:
     """Return what stands on standard input, and of too much a little more than the reader takes."""
-    from ..datasets.reader import MAX_BYTES, ImageReadError
+    from ..datasets.reading.reader import MAX_BYTES, ImageReadError
 
     expected = "the bytes of one photo, as in: scarlens predict - < cheek.jpg"
     if sys.stdin is None or sys.stdin.isatty():
@@ -191,7 +191,7 @@ def batch(
 
 
 def _batch_here(folder: str, out: str, checkpoint: Path | None, *, resume: bool, workers: int | None) -> BatchSummary:
-    from .batch import predict_folder
+    from .batch.folder import predict_folder
 
     if "://" in f"{folder} {out}":
         raise ScarlensError("expected folders of this machine, found a URL; give --engine ray")
@@ -204,7 +204,7 @@ def _batch_here(folder: str, out: str, checkpoint: Path | None, *, resume: bool,
 def _batch_on_cluster(
     folder: str, out: str, checkpoint: Path | None, *, resume: bool, workers: int | None
 ) -> BatchSummary:
-    from .cluster import predict_archive
+    from .batch.cluster import predict_archive
 
     if not folder:  # which would be the current one
         raise ScarlensError("expected a folder of photos, found an empty name")
@@ -258,8 +258,8 @@ def treatments(
     keloid_history: KeloidHistory = None,
 ) -> None:
     """Print what the five documents say about treating each type, every claim with its document."""
-    from .treatment_tables import print_tables
-    from .treatments import everything, plan
+    from .treatments.plan import everything, plan
+    from .treatments.tables import print_tables
 
     context = told(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
     if as_json:

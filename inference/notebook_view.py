@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..datasets.labels import DISPLAY_NAMES
-from ..datasets.template import filled
-from .prediction import NOTICE, percent
+from ..datasets.writing.template import filled
+from .wording import NOTICE, percent
 
 if TYPE_CHECKING:
     from .prediction import Prediction
@@ -49,8 +49,8 @@ def _bars(prediction: Prediction) -> list[dict[str, Any]]:
 
 def _picture(preview: bytes, prediction: Prediction) -> str:
     """Return the preview with the regions painted over it, as the address of an `img`."""
-    from ..datasets.preprocess import jpeg_preview
-    from ..datasets.reader import read_image
+    from ..datasets.reading.reader import read_image
+    from ..datasets.transform import jpeg_preview
     from .regions import overlay
 
     painted = overlay(read_image(preview), prediction.regions, prediction.scar_threshold)

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
+from .wording import NOTICE, REASONS, Reason, percent
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .treatments import TreatmentPlan
-
-NOTICE: Final = (
-    "Information, not a diagnosis: this is a research tool, not a medical device. "
-    "Ask a dermatologist before any treatment."
-)
-"""Stands on everything a user sees."""
-
-Reason = Literal["out_of_scope", "ambiguous", "low_quality"]
-
-REASONS: Final[dict[str, str]] = {
-    "out_of_scope": "the photo does not seem to show an ice pick, boxcar or rolling scar",
-    "ambiguous": "no scar type is probable enough to be named alone",
-    "low_quality": "the photo is too small, too narrow, too dark or too blurred to judge",
-}
-"""Every reason for abstaining, with the sentence a user reads."""
-
-
-def percent(share: float) -> str:
-    """Return a share, 0 to 1, in whole percent; what is not quite all or nothing is not rounded to it."""
-    return "<1 %" if 0.0 < share < 0.005 else ">99 %" if 0.995 <= share < 1.0 else f"{100 * share:.0f} %"
-
+    from .treatments.plan import TreatmentPlan
 
 MOSTLY_SKIN: Final = 0.5
 """Share of skin from which on a photo that is out of scope is called skin without such scars."""

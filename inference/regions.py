@@ -8,10 +8,10 @@ from typing import Final
 import cv2
 import numpy as np
 
-from ..datasets.atomic import write_atomically
 from ..datasets.canonical import turned_back
 from ..datasets.labels import DISPLAY_NAMES, MAP_CLASSES, SCAR_TYPES
-from ..datasets.preprocess import Placement, photo_window
+from ..datasets.transform import Placement, photo_window
+from ..datasets.writing.atomic import write_atomically
 from ..model.calibration import softmax
 
 COLOURS: Final = {"ice_pick": (213, 94, 0), "boxcar": (0, 114, 178), "rolling": (0, 158, 115)}

@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..datasets.atomic import write_atomically
 from ..datasets.errors import ScarlensError, printable
 from ..datasets.labels import SCAR_TYPES
+from ..datasets.writing.atomic import write_atomically
 from .calibration import Calibration
 
 FORMAT: Final = 4

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..datasets.atomic import write_atomically
+from ..datasets.writing.atomic import write_atomically
 from .checkpoint import BLANK_SEAL, Card, CheckpointError, load_checkpoint, seal
 from .network import NetworkOutput, ScarNetwork, TrunkError
 

@@ -25,7 +25,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from scarlens.datasets.atomic import write_atomically
+from scarlens.datasets.writing.atomic import write_atomically
 
 HERE: Final = Path(__file__).parent
 EXAMPLES: Final = HERE.parent / "datasets" / "rendering" / "examples"

@@ -19,13 +19,13 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
 import scarlens
-from scarlens.datasets.atomic import write_atomically
 from scarlens.datasets.labels import DISPLAY_NAMES, SCAR_TYPES
-from scarlens.datasets.preprocess import Placement, read_framed
 from scarlens.datasets.rendering import RenderedPhoto, render_photo
-from scarlens.inference.catalogue import KINDS, Claim, Disagreement, Treatment, catalogue
+from scarlens.datasets.transform import Placement, read_framed
+from scarlens.datasets.writing.atomic import write_atomically
 from scarlens.inference.regions import COLOURS, overlay
-from scarlens.inference.treatments import TypePlan
+from scarlens.inference.treatments.catalogue import KINDS, Claim, Disagreement, Treatment, catalogue
+from scarlens.inference.treatments.plan import TypePlan
 from scarlens.model.calibration import Calibration
 
 OUT = Path(__file__).parent / "images" / "way_of_a_photo.png"
@@ -121,7 +121,7 @@ def draw_photo(page: Figure, x: float, photo: RenderedPhoto) -> None:
     write(
         page, x, TOP + SIDE + 12, f"rendered, no person:\n{len(photo.scars)} scars, mostly {DISPLAY_NAMES[photo.label]}"
     )
-    module(page, x, TOP + SIDE + 66, "datasets/reader.py")
+    module(page, x, TOP + SIDE + 66, "datasets/reading/reader.py")
 
 
 def draw_square(page: Figure, x: float, way: Way) -> None:
@@ -130,7 +130,7 @@ def draw_square(page: Figure, x: float, way: Way) -> None:
     steps = ["border off"] if way.placement.trimmed else []
     steps += ["turned"] if way.placement.first or way.placement.second else []
     write(page, x, TOP + SIDE + 12, f"{', '.join(steps)},\nlight made even")
-    module(page, x, TOP + SIDE + 66, "datasets/preprocess.py")
+    module(page, x, TOP + SIDE + 66, "datasets/transform.py")
 
 
 def draw_regions(page: Figure, x: float, way: Way) -> None:
@@ -260,7 +260,7 @@ def draw_documents(page: Figure, x: float, way: Way) -> None:
     frame(page, x, TABLE, WIDTH - 80, HEIGHT - TABLE - 12, PALE, "white")
     title = f"What {len(catalogue().documents)} documents say about treating {first.title.lower()}"
     heading(page, x + 18, 6, title, TABLE + 12)
-    module(page, x + 1152, TABLE + 18, "inference/treatments.toml")
+    module(page, x + 1152, TABLE + 18, "inference/treatments/documents.toml")
     draw_table(page, x + 18, first)
     draw_disagreement(page, x + 1152, 550, first)
     for other in others[:1]:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scarlens.datasets.audit import Audit, audit, is_shortcut
-from scarlens.datasets.audit_page import audit_page
+from scarlens.datasets.audit.audit import Audit, audit, is_shortcut
+from scarlens.datasets.audit.page import audit_page
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.photos import load_photos
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
+from scarlens.datasets.annotations.scar_map import NO_SKIN_PLACE, TRUTHS, ScarMap, map_without_scars
 from scarlens.datasets.augment import Augmentation, with_marks
 from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES, UNTYPED
 from scarlens.datasets.photos import LabelledPhoto, PhotoSetError
 from scarlens.datasets.rendering import render_photo
-from scarlens.datasets.scar_map import NO_SKIN_PLACE, TRUTHS, ScarMap, map_without_scars
+from scarlens.training.batches.lessons import lessons_of
+from scarlens.training.batches.loader import BalancedBatches, Batch, Draw, training_batches
+from scarlens.training.batches.views import FrozenViews
 from scarlens.training.config import ConfigError, TrainConfig
-from scarlens.training.lessons import lessons_of
-from scarlens.training.loader import BalancedBatches, Batch, Draw, training_batches
 from scarlens.training.run import Run
-from scarlens.training.views import FrozenViews
 
 # A program with threads that forks is told off from Python 3.12 on; DataLoader forks on Linux all the same.
 may_fork = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

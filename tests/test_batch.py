@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import scarlens
-from scarlens.inference.batch import COLUMNS, original_path
+from scarlens.inference.batch.folder import COLUMNS, original_path
 from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Scores
 from scarlens.model.calibration import Calibration

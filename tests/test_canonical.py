@@ -18,9 +18,9 @@ from scarlens.datasets.canonical import (
     turned_back,
     with_even_light,
 )
-from scarlens.datasets.preprocess import frame
-from scarlens.datasets.reader import read_image
+from scarlens.datasets.reading.reader import read_image
 from scarlens.datasets.rendering import render_photo
+from scarlens.datasets.transform import frame
 
 SIZE = 96
 

@@ -18,7 +18,7 @@ from safetensors.numpy import load, save
 import scarlens
 from scarlens.cli import main
 from scarlens.datasets.labels import SCAR_TYPES
-from scarlens.datasets.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from scarlens.datasets.transform import IMAGENET_MEAN, IMAGENET_STD
 from scarlens.inference.engine import OnnxEngine, open_engine
 from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import (

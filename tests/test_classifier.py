@@ -13,11 +13,12 @@ from PIL import Image
 
 import scarlens
 from scarlens.datasets.labels import MAP_CLASSES, SCAR_TYPES
-from scarlens.datasets.reader import ImageReadError
+from scarlens.datasets.reading.reader import ImageReadError
 from scarlens.datasets.rendering import render_photo
 from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Scores
-from scarlens.inference.prediction import NOTICE, Prediction
+from scarlens.inference.prediction import Prediction
+from scarlens.inference.wording import NOTICE
 from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import Card
 

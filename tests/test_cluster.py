@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import scarlens
-from scarlens.datasets.reader import MAX_BYTES
+from scarlens.datasets.reading.reader import MAX_BYTES
 from scarlens.datasets.rendering import write_photos
-from scarlens.inference import cluster
-from scarlens.inference.cluster import COMPLETE, ClusterError, predict_archive
-from scarlens.inference.table import schema
+from scarlens.inference.batch import cluster
+from scarlens.inference.batch.cluster import COMPLETE, ClusterError, predict_archive
+from scarlens.inference.batch.table import schema
 
 # Ray Data uses settings of its own that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -178,7 +178,7 @@ def kill_one_that_reads(but_not: list[int]) -> list[int]:
     parents, commands = processes()
     for reader, parent in parents.items():
         worker = commands.get(parent, b"")
-        if b"reading_process" not in commands[reader] or not worker.startswith(b"ray::") or parent in but_not:
+        if b"inference.batch.worker" not in commands[reader] or not worker.startswith(b"ray::") or parent in but_not:
             continue
         if os.getpid() in itertools.accumulate(range(6), lambda pid, _: parents.get(pid, 0), initial=parent):
             os.kill(parent, signal.SIGKILL)

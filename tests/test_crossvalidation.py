@@ -10,11 +10,11 @@ import pytest
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.training import crossvalidate as module
-from scarlens.training.calibrate import CHANGES_FILE, HeldOut, calibrated, read_held_out
 from scarlens.training.config import TrainConfig
 from scarlens.training.crossvalidate import crossvalidate, other_folds_calibrations
-from scarlens.training.scores import ScoredPhotos, changes_csv, read_changes
-from scarlens.training.stress import ALL_CHANGES
+from scarlens.training.measure.calibrate import CHANGES_FILE, HeldOut, calibrated, read_held_out
+from scarlens.training.measure.scores import ScoredPhotos, changes_csv, read_changes
+from scarlens.training.measure.stress import ALL_CHANGES
 
 
 @pytest.fixture(scope="module")

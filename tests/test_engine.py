@@ -14,8 +14,8 @@ import torch
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from scarlens.datasets.labels import MAP_CLASSES, SCAR_TYPES
-from scarlens.datasets.preprocess import IMAGENET_MEAN, IMAGENET_STD, preprocess
 from scarlens.datasets.rendering import render_photo
+from scarlens.datasets.transform import IMAGENET_MEAN, IMAGENET_STD, preprocess
 from scarlens.inference.engine import OnnxEngine, Scores, TorchEngine, open_engine
 from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import BLANK_SEAL, Card, CheckpointError, load_checkpoint, save_checkpoint, seal

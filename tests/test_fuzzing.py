@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from scarlens.datasets import reduction
-from scarlens.datasets.preprocess import read_framed
-from scarlens.datasets.reader import MAX_PIXELS, ImageReadError, read_image
+from scarlens.datasets.reading import reduction
+from scarlens.datasets.reading.reader import MAX_PIXELS, ImageReadError, read_image
+from scarlens.datasets.transform import read_framed
 
 MUTATIONS: Final = 10_000
 """How many damaged files are read in all."""

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scarlens.datasets.annotations.readings import Reading, digest_of
+from scarlens.datasets.annotations.scar_map import CELL_MARKS, GRID
 from scarlens.datasets.labels import MAP_CLASSES, SCAR_TYPES, UNTYPED
 from scarlens.datasets.photos import LabelledPhoto
-from scarlens.datasets.readings.reading import Reading, digest_of
-from scarlens.datasets.scar_map import CELL_MARKS, GRID
-from scarlens.training.map_figures import (
+from scarlens.training.measure.map_figures import (
     cells_npz,
     clear_types,
     fit_scar_threshold,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from scarlens.training.metrics import (
+from scarlens.training.measure.metrics import (
     Estimate,
     accuracy_at,
     accuracy_by_coverage,

@@ -77,6 +77,11 @@ def test_install_adds_nothing_but_the_package() -> None:
         pytest.skip("installed in editable mode")
     assert {top for top in tops if not top.endswith(".dist-info")} == {"scarlens"}
     installed = {file.as_posix() for file in files}
-    for part in ("cli.py", "datasets/rendering/photo.py", "model/weights/scarlens.onnx", "inference/treatments.toml"):
+    for part in (
+        "cli.py",
+        "datasets/rendering/photo.py",
+        "model/weights/scarlens.onnx",
+        "inference/treatments/documents.toml",
+    ):
         assert f"scarlens/{part}" in installed
     assert not any(file.startswith(("scarlens/tests", "scarlens/notebooks")) for file in installed)

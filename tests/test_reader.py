@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from scarlens.datasets.reader import MAX_BYTES, MAX_PIXELS, ImageReadError, read_bytes, read_image
+from scarlens.datasets.reading.reader import MAX_BYTES, MAX_PIXELS, ImageReadError, read_bytes, read_image
 
 RNG = np.random.default_rng(0)
 SCENE = np.dstack([np.tile(np.arange(48, dtype=np.uint8) * 5, (32, 1))] * 3)

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from scarlens.cli import app
 from scarlens.datasets.rendering import write_photos
-from scarlens.training.metrics import Estimate
-from scarlens.training.model_card import model_card, shipped_card
+from scarlens.training.measure.metrics import Estimate
+from scarlens.training.measure.model_card import model_card, shipped_card
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -161,7 +161,7 @@ def test_shell_blocks_name_commands_and_options_that_exist(command: list[str]) -
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "datasets/DATASHEET.md", "inference/ARCHIVES.md"]
+    "name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "datasets/DATASHEET.md", "inference/batch/ARCHIVES.md"]
 )
 def test_links_and_pictures_lead_somewhere(name: str) -> None:
     document = ROOT / name

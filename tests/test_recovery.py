@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 import scarlens
-from scarlens.inference import reading
+from scarlens.inference.batch import reading
+from scarlens.inference.batch.journal import Journal, JournalError
 from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Scores
-from scarlens.inference.journal import Journal, JournalError
 from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import Card
 

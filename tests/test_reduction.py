@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 import scarlens
-from scarlens.datasets.preprocess import frame, read_framed
-from scarlens.datasets.reader import ImageReadError, read_image, read_reduced
-from scarlens.datasets.reduction import reduced
+from scarlens.datasets.reading.reader import ImageReadError, read_image, read_reduced
+from scarlens.datasets.reading.reduction import reduced
 from scarlens.datasets.rendering import render_photo
+from scarlens.datasets.transform import frame, read_framed
 
 
 def skin(height: int, width: int, *, seed: int = 0, scar_type: str = "boxcar") -> np.ndarray:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from scarlens.datasets.canonical import ORIENTATIONS, turned
 from scarlens.datasets.labels import MAP_CLASSES, SCAR_TYPES
-from scarlens.datasets.preprocess import Placement, photo_window
+from scarlens.datasets.transform import Placement, photo_window
 from scarlens.inference.regions import (
     COLOURS,
     extent_of,

@@ -10,12 +10,12 @@ import pytest
 from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES
 from scarlens.datasets.rendering import RenderedPhoto, render_photo
 from scarlens.datasets.rendering.cheek import Cheek, draw_cheek
-from scarlens.datasets.rendering.features import draw_features
 from scarlens.datasets.rendering.fields import log_uniform
 from scarlens.datasets.rendering.photo import LABELS, PATCH_MM
-from scarlens.datasets.rendering.scars import DEEP_BOXCAR_MM, DOMINANT_SHARE, Scar, dig, draw_scars, type_shares
 from scarlens.datasets.rendering.shading import SCATTERING_PROFILE, Lamp, Light, Sheen, scatter, shade
-from scarlens.datasets.rendering.skin import Tone, reflectance
+from scarlens.datasets.rendering.surface.features import draw_features
+from scarlens.datasets.rendering.surface.scars import DEEP_BOXCAR_MM, DOMINANT_SHARE, Scar, dig, draw_scars, type_shares
+from scarlens.datasets.rendering.surface.skin import Tone, reflectance
 
 # The morphology table of Jacob, Dover & Kaminer (2001): width in mm, depth in mm.
 TABLE = {"ice_pick": ((0.0, 2.0), (0.5, 2.5)), "boxcar": ((1.5, 4.0), (0.1, 1.2)), "rolling": ((4.0, 12.0), (0.1, 1.5))}

@@ -16,10 +16,11 @@ from PIL import Image
 from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.datasets.rendering import render_photo
-from scarlens.inference.prediction import NOTICE, Prediction
+from scarlens.inference.prediction import Prediction
+from scarlens.inference.wording import NOTICE
 from scarlens.model.calibration import Calibration
 from scarlens.training.evaluate import evaluate, measure, summary_lines, write_report
-from scarlens.training.scores import RAW_COLUMNS, Decisions, ScoredPhotos, decide
+from scarlens.training.measure.scores import RAW_COLUMNS, Decisions, ScoredPhotos, decide
 
 HOSTILE = '<img src=x onerror="alert(1)">.jpg'
 NOT_UTF8 = "boxcar_\udcff.jpg"

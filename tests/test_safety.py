@@ -20,13 +20,13 @@ import scarlens
 from scarlens.cli import app
 from scarlens.datasets.errors import ScarlensError
 from scarlens.datasets.labels import SCAR_TYPES
-from scarlens.inference import safety
-from scarlens.inference.catalogue import catalogue
 from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Scores
-from scarlens.inference.safety import CAUTIONS_HEADING, REASONS, Context, advise, read_skin_type, rules
-from scarlens.inference.treatment_tables import print_tables
-from scarlens.inference.treatments import everything, plan
+from scarlens.inference.treatments import cautions as safety
+from scarlens.inference.treatments.catalogue import catalogue
+from scarlens.inference.treatments.cautions import CAUTIONS_HEADING, REASONS, Context, advise, read_skin_type, rules
+from scarlens.inference.treatments.plan import everything, plan
+from scarlens.inference.treatments.tables import print_tables
 from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import Card
 

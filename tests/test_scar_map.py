@@ -7,12 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES, UNTYPED
-from scarlens.datasets.photos import LabelledPhoto, load_photos
-from scarlens.datasets.preprocess import frame, placed
-from scarlens.datasets.readings.reading import Reading, digest_of, read_readings
-from scarlens.datasets.rendering import render_photo, write_photos
-from scarlens.datasets.scar_map import (
+from scarlens.datasets.annotations.readings import Reading, digest_of, read_readings
+from scarlens.datasets.annotations.scar_map import (
     GRID,
     NO_SKIN_PLACE,
     TRUTHS,
@@ -24,7 +20,11 @@ from scarlens.datasets.scar_map import (
     places_over,
     targets,
 )
-from scarlens.training.lessons import lessons_of
+from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES, UNTYPED
+from scarlens.datasets.photos import LabelledPhoto, load_photos
+from scarlens.datasets.rendering import render_photo, write_photos
+from scarlens.datasets.transform import frame, placed
+from scarlens.training.batches.lessons import lessons_of
 
 CLEAR = ("........",) * GRID
 

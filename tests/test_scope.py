@@ -9,7 +9,7 @@ import pytest
 import scarlens
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.rendering import render_photo
-from scarlens.training.stress import compressed, lit, zoomed
+from scarlens.training.measure.stress import compressed, lit, zoomed
 
 SIDE = 480
 SKIN = np.array([205, 160, 135])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scarlens.datasets import shortcuts
-from scarlens.datasets.reader import read_image
-from scarlens.datasets.shortcuts import file_features, picture_features, shortcut_test
+from scarlens.datasets.audit import shortcuts
+from scarlens.datasets.audit.shortcuts import file_features, picture_features, shortcut_test
+from scarlens.datasets.reading.reader import read_image
 from scarlens.datasets.splits import SplitError
 
 KINDS = ("boxcar", "ice_pick", "rolling")

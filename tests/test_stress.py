@@ -13,9 +13,9 @@ from scarlens.datasets.rendering import render_photo
 from scarlens.inference.engine import Scores
 from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import Card
-from scarlens.training.robustness import COMPARED, FEWEST, stress_figures, tone_figures
-from scarlens.training.scores import Decisions, ScoredPhotos, changes_csv, decide, read_changes
-from scarlens.training.stress import (
+from scarlens.training.measure.robustness import COMPARED, FEWEST, stress_figures, tone_figures
+from scarlens.training.measure.scores import Decisions, ScoredPhotos, changes_csv, decide, read_changes
+from scarlens.training.measure.stress import (
     ALL_CHANGES,
     CHANGES,
     PHOTOS_A_TYPE,

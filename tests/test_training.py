@@ -22,11 +22,11 @@ from scarlens.datasets.photos import LabelledPhoto, PhotoSetError
 from scarlens.datasets.splits import SplitError
 from scarlens.model.checkpoint import load_checkpoint
 from scarlens.model.network import DeviceError, usable_device
-from scarlens.training.calibrate import read_held_out
 from scarlens.training.config import ConfigError, TrainConfig
 from scarlens.training.crossvalidate import crossvalidate
+from scarlens.training.measure.calibrate import read_held_out
+from scarlens.training.measure.scores import ScoresError
 from scarlens.training.run import TrainingError
-from scarlens.training.scores import ScoresError
 from scarlens.training.train import fit, train, with_validation
 
 ROOT = Path(__file__).parents[1]
@@ -176,9 +176,9 @@ from pathlib import Path
 from torch.nn.parallel import DistributedDataParallel
 from scarlens.datasets.photos import load_photos
 from scarlens.training.config import TrainConfig
-from scarlens.training.lessons import lessons_of
-from scarlens.training.loader import BalancedBatches, training_batches
-from scarlens.training.views import FrozenViews
+from scarlens.training.batches.lessons import lessons_of
+from scarlens.training.batches.loader import BalancedBatches, training_batches
+from scarlens.training.batches.views import FrozenViews
 from scarlens.training.run import Run, Team
 from scarlens.training.train import loss_of, set_training_mode
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 import scarlens
 from scarlens.datasets.labels import SCAR_TYPES
-from scarlens.datasets.reader import MAX_BYTES, read_image
+from scarlens.datasets.reading.reader import MAX_BYTES, read_image
 from scarlens.datasets.rendering import render_photo
-from scarlens.inference.prediction import NOTICE
+from scarlens.inference.wording import NOTICE
 
 pytest.importorskip("fastapi", reason="needs the extra 'serve'")
 from fastapi.testclient import TestClient

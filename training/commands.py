@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from scarlens.inference.commands import AsJson
-from scarlens.inference.prediction import NOTICE
 from scarlens.inference.terminal import GO_ON, LEADS, counter, examples, output, report, say, when_interrupted
+from scarlens.inference.wording import NOTICE
 
 if TYPE_CHECKING:
     from scarlens.datasets.photos import LabelledPhoto
@@ -67,8 +67,8 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Find what would spoil a training: copies, contradictory labels, shortcuts. Status 3 where it should not start."""
-    from scarlens.datasets.audit import audit as audit_photos
-    from scarlens.datasets.audit_page import write_audit
+    from scarlens.datasets.audit.audit import audit as audit_photos
+    from scarlens.datasets.audit.page import write_audit
     from scarlens.datasets.photos import load_photos
 
     photos = load_photos(data, out_of_scope=out_of_scope)
@@ -131,7 +131,7 @@ def train(
     photos = _labelled_photos(data, out_of_scope, extra, copies)
 
     # Here, not above: torch takes seconds to load, and a mistake in the data should show at once.
-    from scarlens.training.calibrate import read_held_out
+    from scarlens.training.measure.calibrate import read_held_out
     from scarlens.training.train import train as train_checkpoint
 
     held_out = read_held_out(calibrate_on, resolved) if calibrate_on else None

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import yaml
 
 from ..datasets.errors import ScarlensError
-from ..datasets.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from ..datasets.transform import IMAGENET_MEAN, IMAGENET_STD
 
 
 class ConfigError(ScarlensError, ValueError):

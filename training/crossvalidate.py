@@ -13,17 +13,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from scarlens.datasets.atomic import write_atomically
+from scarlens.datasets.annotations.readings import read_readings
 from scarlens.datasets.labels import UNTYPED
 from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
-from scarlens.datasets.readings.reading import read_readings
 from scarlens.datasets.splits import grouped_folds, refuse_parted
+from scarlens.datasets.writing.atomic import write_atomically
 from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Engine, TorchEngine
 from scarlens.inference.prediction import Prediction
 from scarlens.model.calibration import Calibration
 from scarlens.model.export import network_of
-from scarlens.training.calibrate import CHANGES_FILE, HeldOut, calibrated
 from scarlens.training.config import TrainConfig
 from scarlens.training.evaluate import (
     judge,
@@ -32,9 +31,9 @@ from scarlens.training.evaluate import (
     uncalibrated_figures,
     write_report,
 )
-from scarlens.training.map_figures import CELLS_FILE, cells_npz, extent_changes, map_figures, score_cells
-from scarlens.training.run import Team, TrainingError
-from scarlens.training.scores import (
+from scarlens.training.measure.calibrate import CHANGES_FILE, HeldOut, calibrated
+from scarlens.training.measure.map_figures import CELLS_FILE, cells_npz, extent_changes, map_figures, score_cells
+from scarlens.training.measure.scores import (
     Decisions,
     ScoredPhotos,
     changes_csv,
@@ -42,7 +41,8 @@ from scarlens.training.scores import (
     read_changes,
     score_photos,
 )
-from scarlens.training.stress import ALL_CHANGES, ORIGINAL, averaging_seconds, score_changes, tried_photos
+from scarlens.training.measure.stress import ALL_CHANGES, ORIGINAL, averaging_seconds, score_changes, tried_photos
+from scarlens.training.run import Team, TrainingError
 from scarlens.training.train import VIEWS_FOLDER, fit, with_validation
 
 LISTED: Final = 6

@@ -15,18 +15,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from scarlens.datasets.atomic import write_atomically
+from scarlens.datasets.annotations.readings import read_readings
 from scarlens.datasets.labels import SCAR_TYPES, UNTYPED
 from scarlens.datasets.photos import LabelledPhoto
-from scarlens.datasets.reader import read_image
-from scarlens.datasets.readings.reading import read_readings
+from scarlens.datasets.reading.reader import read_image
 from scarlens.datasets.skin_tone import typology_angle
+from scarlens.datasets.writing.atomic import write_atomically
 from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Engine, open_engine
 from scarlens.inference.prediction import Prediction
 from scarlens.model.calibration import Calibration, softmax
-from scarlens.training.map_figures import clear_types
-from scarlens.training.metrics import (
+from scarlens.training.measure.map_figures import clear_types
+from scarlens.training.measure.metrics import (
     Estimate,
     accuracy_by_coverage,
     bootstrap_mean,
@@ -37,10 +37,10 @@ from scarlens.training.metrics import (
     scope_figures,
     type_figures,
 )
-from scarlens.training.report import draw_confusion, report_page
-from scarlens.training.robustness import equalised_figures, stress_figures, tone_figures
-from scarlens.training.scores import Decisions, ScoredPhotos, decide, predictions_csv, score_photos
-from scarlens.training.stress import PHOTOS_A_TYPE, averaging_seconds, score_changes, tried_photos
+from scarlens.training.measure.report import draw_confusion, report_page
+from scarlens.training.measure.robustness import equalised_figures, stress_figures, tone_figures
+from scarlens.training.measure.scores import Decisions, ScoredPhotos, decide, predictions_csv, score_photos
+from scarlens.training.measure.stress import PHOTOS_A_TYPE, averaging_seconds, score_changes, tried_photos
 
 WORST: Final = 12
 """Photos of each kind of mistake that a report shows."""

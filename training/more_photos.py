@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from scarlens.datasets.atomic import write_atomically
+from scarlens.datasets.writing.atomic import write_atomically
 
 
 def main(manifest: Path, out: Path) -> None:

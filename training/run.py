@@ -1,12 +1,13 @@
-"""The state of a training run, and the processes that share it."""
+"""The state of a training run, the processes that share it, and the log that it leaves behind."""
 
 from __future__ import annotations
 
 import atexit
+import csv
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,15 +16,19 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+from rich.console import Console
+from rich.progress import track
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.tensorboard import SummaryWriter
 
-from ..datasets.atomic import write_atomically
 from ..datasets.errors import ScarlensError
+from ..datasets.writing.atomic import write_atomically
+from ..inference.terminal import ON_TERMINAL
 from ..model.calibration import Calibration
 from ..model.checkpoint import Card
 from ..model.network import ScarNetwork, load_trunk_weights, usable_device
+from .batches.views import FrozenViews
 from .config import TrainConfig
-from .views import FrozenViews
 
 
 class TrainingError(ScarlensError, RuntimeError):
@@ -202,3 +207,47 @@ def _without_paths(config: TrainConfig) -> dict[str, Any]:
     """Return the settings as plain types, with the name of a weights file in place of this machine's path to it."""
     settings = asdict(config)
     return {**settings, "weights": Path(config.weights).name if config.weights else None}
+
+
+class RunLog:
+    """The log of one run; silent and without files in processes that do not lead."""
+
+    def __init__(self, out: Path, *, enabled: bool) -> None:
+        """Open the log in the run folder `out`."""
+        self._out, self._enabled = out, enabled
+        self._console = Console(stderr=True, quiet=not enabled)
+        self._board: SummaryWriter | None = None
+
+    def steps(self, batches: Iterable[Any], *, epoch: int, total: int) -> Iterator[Any]:
+        """Pass the batches of an epoch on, moving a bar where standard error is a terminal."""
+        hidden = not (self._enabled and ON_TERMINAL)
+        yield from track(batches, f"epoch {epoch}", total=total, console=self._console, disable=hidden, transient=True)
+
+    def epoch(self, history: Sequence[dict[str, float]], *, best_epoch: int) -> None:
+        """Write down the last row of `history`; the CSV always holds the whole of it, also after a resume."""
+        if not self._enabled:
+            return
+        if self._board is None:
+            # Rows of an epoch that was cut off and is done again are dropped, so that curves have no double points.
+            self._board = SummaryWriter(str(self._out / "tensorboard"), purge_step=int(history[-1]["epoch"]))
+        row = history[-1]
+        for name, value in row.items():
+            self._board.add_scalar(name, value, int(row["epoch"]))
+        self._board.flush()
+        write_atomically(self._out / "log.csv", _as_csv(history))
+        figures = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items() if name != "epoch")
+        best = "  (best so far)" if best_epoch == row["epoch"] else ""
+        self._console.print(f"epoch {int(row['epoch'])}  {figures}{best}", highlight=False)
+
+    def close(self) -> None:
+        """Close the TensorBoard file."""
+        if self._board is not None:
+            self._board.close()
+
+
+def _as_csv(history: Sequence[dict[str, float]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue().encode()

@@ -31,27 +31,26 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from scarlens.datasets.atomic import write_atomically
+from scarlens.datasets.annotations.readings import read_readings
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
-from scarlens.datasets.readings.reading import read_readings
 from scarlens.datasets.splits import grouped_holdout, refuse_parted
+from scarlens.datasets.writing.atomic import write_atomically
 from scarlens.inference.engine import TorchEngine
 from scarlens.inference.terminal import counter, say
 from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import load_checkpoint, save_checkpoint
 from scarlens.model.export import export_onnx, network_of
 from scarlens.model.network import NetworkOutput, ScarNetwork
-from scarlens.training.calibrate import HeldOut, calibrated
+from scarlens.training.batches.lessons import Lesson, lessons_of
+from scarlens.training.batches.loader import BalancedBatches, Batch, training_batches
+from scarlens.training.batches.views import FrozenViews
 from scarlens.training.config import TrainConfig
 from scarlens.training.evaluate import measure, validation_loss, write_report
-from scarlens.training.lessons import Lesson, lessons_of
-from scarlens.training.loader import BalancedBatches, Batch, training_batches
-from scarlens.training.report import draw_learning_curve
-from scarlens.training.run import Run, Team, TrainingError, diverged
-from scarlens.training.runlog import RunLog
-from scarlens.training.scores import ScoredPhotos, decide, score_photos
-from scarlens.training.views import FrozenViews
+from scarlens.training.measure.calibrate import HeldOut, calibrated
+from scarlens.training.measure.report import draw_learning_curve
+from scarlens.training.measure.scores import ScoredPhotos, decide, score_photos
+from scarlens.training.run import Run, RunLog, Team, TrainingError, diverged
 
 STATE_FILE: Final = "state.pt"
 CHECKPOINT_FILE: Final = "model.safetensors"

@@ -18,8 +18,8 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from ..atomic import write_atomically
 from ..labels import OUT_OF_SCOPE, SCAR_TYPES
+from ..writing.atomic import write_atomically
 from .camera import decode_jpeg, encode_jpeg
 from .photo import LABELS, RenderedPhoto, render_photo
 

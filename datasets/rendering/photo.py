@@ -11,14 +11,14 @@ import numpy as np
 from ..labels import OUT_OF_SCOPE, SCAR_TYPES
 from .camera import decode_jpeg, draw_camera, encode_jpeg, expose
 from .cheek import Cheek, draw_cheek
-from .distractors import Hair, draw_background, draw_blemishes, draw_comedones, draw_hair
-from .features import Features, draw_features, eyebrow, feature_colour, feature_relief
 from .fields import log_uniform
 from .overlays import Overlays, draw_overlays, put_over
-from .relief import creases, skin_texture, soft_relief
-from .scars import Hollows, Scar, dig, draw_scars, type_shares
 from .shading import Light, draw_light, draw_sheen, shade
-from .skin import Pigment, Tone, albedo_map, draw_pigment, draw_tone, reflectance
+from .surface.distractors import Hair, draw_background, draw_blemishes, draw_comedones, draw_hair
+from .surface.features import Features, draw_features, eyebrow, feature_colour, feature_relief
+from .surface.relief import creases, skin_texture, soft_relief
+from .surface.scars import Hollows, Scar, dig, draw_scars, type_shares
+from .surface.skin import Pigment, Tone, albedo_map, draw_pigment, draw_tone, reflectance
 
 LABELS: Final = (*SCAR_TYPES, OUT_OF_SCOPE)
 """What `render_photo` can draw; out of scope is clear skin."""

@@ -19,17 +19,17 @@ from starlette.types import ASGIApp
 
 from ...datasets.errors import ScarlensError
 from ...datasets.labels import DISPLAY_NAMES, SCAR_TYPES
-from ...datasets.reader import MAX_BYTES
-from ..batch import photo_row
-from ..catalogue import FACT_TOPICS, FIGURES, KINDS, NATURES, SUBJECTS
+from ...datasets.reading.reader import MAX_BYTES
+from ..batch.folder import photo_row
+from ..batch.reading import FileToRead, ReadingProcesses, ReadPhoto
+from ..batch.table import COLUMNS, Row, escaped
 from ..classifier import Classifier
 from ..engine import usable_cores
-from ..prediction import NOTICE, REASONS
-from ..reading import FileToRead, ReadingProcesses, ReadPhoto
 from ..regions import hex_colour
-from ..safety import mentions
-from ..table import COLUMNS, Row, escaped
-from ..treatments import plan
+from ..treatments.catalogue import FACT_TOPICS, FIGURES, KINDS, NATURES, SUBJECTS
+from ..treatments.cautions import mentions
+from ..treatments.plan import plan
+from ..wording import NOTICE, REASONS
 from .guard import Guard
 from .schema import About, Answer, PhotoForm, Plan, PlanRequest, Problem
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import UploadFile
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ..safety import Context
+from ..treatments.cautions import Context
 
 ScarType = Literal["ice_pick", "boxcar", "rolling"]
 Probability = Annotated[float, Field(ge=0, le=1)]

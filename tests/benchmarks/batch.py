@@ -96,7 +96,7 @@ def _pool(barrier: Any = None) -> Pool:
 def _begin_work(barrier: Any) -> None:
     import cv2
 
-    import scarlens.datasets.reader  # noqa: F401
+    import scarlens.datasets.reading.reader  # noqa: F401
 
     cv2.setNumThreads(1)
     if barrier is not None:
@@ -200,10 +200,10 @@ def data_loader(folder: Path) -> Measured:
 
 def reading(folder: Path) -> Measured:
     """Read photos in the processes of `predict_folder`, timed from when the first are ready."""
-    from scarlens.inference.batch import find_files
+    from scarlens.inference.batch.folder import find_files
+    from scarlens.inference.batch.reading import FileToRead, read_photos
     from scarlens.inference.classifier import load
     from scarlens.inference.engine import usable_cores
-    from scarlens.inference.reading import FileToRead, read_photos
 
     folder, workers = folder.resolve(), usable_cores()
     files = [FileToRead(path, problem=problem) for path, problem in find_files(folder)]
@@ -228,7 +228,7 @@ def read_reduced_alone(folder: Path) -> Measured:
 
 
 def _decoded_height(file: Path) -> int:
-    from scarlens.datasets.reader import read_reduced
+    from scarlens.datasets.reading.reader import read_reduced
 
     return read_reduced(file).height
 
@@ -237,8 +237,8 @@ def inference(folder: Path) -> Measured:
     """Score batches of arrays that are ready."""
     import numpy as np
 
-    from scarlens.datasets.preprocess import frame, normalise
-    from scarlens.datasets.reader import read_reduced
+    from scarlens.datasets.reading.reader import read_reduced
+    from scarlens.datasets.transform import frame, normalise
     from scarlens.inference.classifier import BUNDLED_CHECKPOINT
     from scarlens.inference.engine import open_engine
 

@@ -100,7 +100,7 @@ def _ask(worker: subprocess.Popen[str], path: Path) -> Outcome:
 
 def _work() -> None:
     """Answer each path on standard input with one line of JSON on standard output."""
-    from scarlens.datasets.reader import ImageReadError, read_image
+    from scarlens.datasets.reading.reader import ImageReadError, read_image
 
     print("ready", flush=True)
     for line in sys.stdin:

@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 
 from scarlens.datasets.rendering import render_photo
 from scarlens.datasets.rendering.photo import LABELS
-from scarlens.inference.journal import SUFFIX
+from scarlens.inference.batch.journal import SUFFIX
 
 FILES: Final = (1_000, 10_000)
 PHOTOS: Final = 20

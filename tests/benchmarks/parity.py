@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scarlens.datasets.preprocess import normalise, read_framed
-from scarlens.datasets.reader import ImageReadError
+from scarlens.datasets.reading.reader import ImageReadError
+from scarlens.datasets.transform import normalise, read_framed
 from scarlens.inference.classifier import BUNDLED_CHECKPOINT
 from scarlens.inference.engine import OnnxEngine, TorchEngine
 from scarlens.model.export import export_onnx, network_of

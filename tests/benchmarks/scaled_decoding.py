@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 import scarlens
-from scarlens.datasets.reader import read_image, read_reduced
-from scarlens.datasets.reduction import reduction_factor
+from scarlens.datasets.reading.reader import read_image, read_reduced
+from scarlens.datasets.reading.reduction import reduction_factor
 
 SIDES = (3000, 3264, 4032)
 """Long sides in pixels: the least that is reduced, and those of photos of 8 and 12 megapixels."""

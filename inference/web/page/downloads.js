@@ -2,7 +2,7 @@
 
 import { element } from "./dom.js";
 
-// As in inference/table.py: what a spreadsheet would run gets an apostrophe before it.
+// As in inference/batch/table.py: what a spreadsheet would run gets an apostrophe before it.
 const FORMULA = /^(?:[\t\r\n]|\s*[-=+@'\uff1d\uff0b\uff0d\uff20])/;
 
 /** What is opened for paper and in a saved page: there, claims must not hide behind their kind. */

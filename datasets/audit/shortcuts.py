@@ -1,0 +1,365 @@
+"""Shortcuts: whether a photo's label can be guessed from what shows no scar, such as its file size or its padding.
+
+A network learns whatever gives the label away. If photos of one type came from one web site, all 300 pixels wide and
+with the site's letters on them, it will know the site and not the scar, and its accuracy will say nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
+
+from ..reading.containers import open_jpeg, open_png
+from ..reading.opened import OpenedPicture
+from ..splits import SplitError, grouped_folds
+
+if TYPE_CHECKING:
+    from sklearn.kernel_ridge import KernelRidge
+
+CONTENT_FAMILIES: Final = ("border colour", "sharpness")
+"""Families of features that may be skin itself: a type seen on other bodies or from nearer by differs in them."""
+
+MIN_SUBJECTS: Final = 5
+"""Subjects of each kind without which nothing can be tested: one for each fold."""
+
+_SPLITS: Final = 4  # ways to part the photos into folds: one alone moves a small set's accuracy by a tenth
+_DEALS: Final = 199
+_MOST: Final = 800  # photos that are tested; the time grows with their cube
+_QUANTILES: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
+_RIDGE: Final = 1  # with the kernel, the best of six on the photos at hand, level with a forest of 300 trees
+_REPEATS: Final = 5  # shufflings of a column, for its importance
+
+_STANDARD_QUANTISATION: Final = 3688  # sum of the luminance table of ITU-T T.81, annex K.1, which is quality 50
+_FLAT: Final = 3.0  # grey levels of deviation that JPEG leaves in a flat strip
+_CELL: Final = 8
+_WHITE, _BLACK = 250, 5
+_STROKE_CONTRAST: Final = 120  # grey levels between a letter and what is beside it
+_STROKES: Final = 60  # strokes of letters are at most this part of the photo's side wide
+
+Row = Mapping[str, float]
+"""Features of one photo: names, "family: feature", and finite numbers."""
+
+
+@dataclass(frozen=True)
+class FamilyScore:
+    """How well one set of features tells the kinds apart.
+
+    Attributes:
+        balanced_accuracy: mean over the kinds of the share recognised in photos of other subjects.
+        p: probability of at least this balanced accuracy if labels were dealt to subjects by chance.
+    """
+
+    balanced_accuracy: float
+    p: float
+
+
+@dataclass(frozen=True)
+class ShortcutTest:
+    """How well the kind of a photo can be guessed without looking at its skin.
+
+    Attributes:
+        counts: photos of each kind.
+        chance: balanced accuracy of guessing, one over the number of kinds.
+        everything: all features together.
+        bare: all but those of `CONTENT_FAMILIES`.
+        families: each family of features alone.
+        auroc: for each kind against the others, by all features, 0.5 by chance.
+        features: what balanced accuracy loses when one feature is shuffled among held-out photos, largest first.
+    """
+
+    counts: dict[str, int]
+    chance: float
+    everything: FamilyScore
+    bare: FamilyScore
+    families: dict[str, FamilyScore]
+    auroc: dict[str, float]
+    features: dict[str, float]
+
+
+def file_features(data: bytes, image: np.ndarray) -> dict[str, float]:
+    """Measure what the file is like, besides its pixels.
+
+    Args:
+        data: the content of a file that `read_image` reads.
+        image: what it read, RGB uint8 [H, W, 3].
+    """
+    opened = _opened(data)
+    mode = opened.image.mode if opened else ""
+    jpeg = opened.image if opened and isinstance(opened.image, JpegImageFile) else None
+    return {
+        "file size: bytes (log)": math.log2(len(data)),
+        "file size: bytes per pixel (log)": math.log2(len(data) / (image.shape[0] * image.shape[1])),
+        "file size: JPEG quality": _jpeg_quality(jpeg) if jpeg else 0.0,
+        "format and mode: JPEG": float(jpeg is not None),
+        "format and mode: PNG": float(opened is not None and jpeg is None),
+        "format and mode: grey": float(mode.startswith(("L", "1", "I"))),
+        "format and mode: palette": float(mode == "P"),
+        "format and mode: alpha channel": float(mode in ("RGBA", "LA")),
+        "format and mode: alpha used": float(mode in ("RGBA", "LA") and _is_see_through(opened)),
+        "format and mode: EXIF": float(any(mark in data for mark in (b"Exif\0\0", b"eXIf"))),
+    }
+
+
+def _opened(data: bytes) -> OpenedPicture | None:
+    """Read the header of the two formats that nearly all photos have."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return open_jpeg(data)
+    return open_png(data) if data.startswith(b"\x89PNG") else None
+
+
+def _is_see_through(opened: OpenedPicture | None) -> bool:
+    return opened is not None and np.asarray(opened.image.getchannel("A")).min() < 255
+
+
+def _jpeg_quality(jpeg: JpegImageFile) -> float:
+    """Return the quality, 1 to 100, at which the IJG's library would write this luminance table (jcparam.c)."""
+    scale = 100 * sum(jpeg.quantization[0]) / _STANDARD_QUANTISATION
+    return 100 - scale / 2 if scale <= 100 else 5000 / scale
+
+
+def picture_features(image: np.ndarray) -> dict[str, float]:
+    """Measure what a picture is like, besides the skin that it shows.
+
+    Border colour and sharpness may be the skin itself, the more so where kinds show other things than skin: read
+    these families with that in mind.
+
+    Args:
+        image: RGB uint8 [H, W, 3].
+    """
+    height, width = image.shape[:2]
+    return {
+        "dimensions: width (log)": math.log2(width),
+        "dimensions: height (log)": math.log2(height),
+        "dimensions: aspect (log)": math.log2(width / height),
+        **_padding(image),
+        **_border_colour(image),
+        **_boxes_and_letters(image),
+        **_sharpness(image),
+    }
+
+
+def _padding(image: np.ndarray) -> dict[str, float]:
+    views = {"top": image, "bottom": image[::-1], "left": image.swapaxes(0, 1), "right": image.swapaxes(0, 1)[::-1]}
+    return {f"padding: {side}": _flat_share(view) for side, view in views.items()}
+
+
+def _flat_share(rows: np.ndarray) -> float:
+    """Return the share of rows, uint8 [R, N, 3], from the first on that are one flat colour."""
+    for number, row in enumerate(rows):
+        deviation = np.abs(row - rows[0].mean(axis=0, dtype=np.float32)).mean()
+        if deviation > _FLAT:
+            return number / len(rows)
+    return 1.0
+
+
+def _border_colour(image: np.ndarray) -> dict[str, float]:
+    ring = np.ones(image.shape[:2], dtype=bool)
+    edge = max(1, round(0.02 * min(image.shape[:2])))
+    ring[edge:-edge, edge:-edge] = False
+    pixels = image[ring].astype(np.float32)
+    means = dict(zip(("red", "green", "blue"), pixels.mean(axis=0), strict=True))
+    colours = {f"border colour: {name}": float(mean) for name, mean in means.items()}
+    return {**colours, "border colour: spread": float(pixels.mean(axis=1).std())}
+
+
+def _boxes_and_letters(image: np.ndarray) -> dict[str, float]:
+    red, green, blue = (np.ascontiguousarray(image[..., colour]) for colour in range(3))
+    lightest, darkest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    white, black = darkest >= _WHITE, lightest <= _BLACK
+    height, width = (length // _CELL * _CELL for length in image.shape[:2])
+    cells = image[:height, :width].reshape(height // _CELL, _CELL, width // _CELL, _CELL, 3)
+    low, high = cells.min(axis=1).min(axis=2), cells.max(axis=1).max(axis=2)
+    flat = (high - low).max(axis=2, initial=0) <= 2
+    in_white, in_black = flat & (low.min(axis=2) >= _WHITE), flat & (high.max(axis=2) <= _BLACK)
+    shares = {"pure white": white, "pure black": black, "white boxes": in_white, "black boxes": in_black}
+    shares |= {"boxes of another colour": flat & ~in_white & ~in_black, "strokes": _strokes(lightest, darkest)}
+    return {f"boxes and letters: {name}": float(mask.mean()) if mask.size else 0.0 for name, mask in shares.items()}
+
+
+def _strokes(lightest: np.ndarray, darkest: np.ndarray) -> np.ndarray:
+    """Mark thin lines of near white or near black beside something very different, bool [H, W], as letters are."""
+    side = max(3, min(lightest.shape) // _STROKES) | 1
+    kernel = np.ones((side, side), np.uint8)
+    light = (darkest > 235) & (cv2.morphologyEx(darkest, cv2.MORPH_TOPHAT, kernel) > _STROKE_CONTRAST)
+    dark = (lightest < 20) & (cv2.morphologyEx(lightest, cv2.MORPH_BLACKHAT, kernel) > _STROKE_CONTRAST)
+    return light | dark
+
+
+def _sharpness(image: np.ndarray) -> dict[str, float]:
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    fine = grey - cv2.GaussianBlur(grey, (5, 5), 0)
+    return {
+        "sharpness: fine detail (log)": math.log2((float(fine.std()) + 0.1) / (float(grey.std()) + 0.1)),
+        "sharpness: JPEG blocks (log)": (_blockiness(grey) + _blockiness(grey.T)) / 2,
+    }
+
+
+def _blockiness(grey: np.ndarray) -> float:
+    """Return how much larger steps are across the borders of 8-pixel columns than elsewhere, as a logarithm."""
+    steps = np.abs(np.diff(grey, axis=1)).mean(axis=0)
+    at_border = np.arange(1, grey.shape[1]) % 8 == 0
+    if not at_border.any():
+        return 0.0
+    return math.log2((float(steps[at_border].mean()) + 0.1) / (float(steps[~at_border].mean()) + 0.1))
+
+
+def shortcut_test(rows: Sequence[Row], kinds: Sequence[str], subjects: Sequence[str], *, seed: int = 0) -> ShortcutTest:
+    """Test how well features that should say nothing tell the kinds of photos apart, in photos of other subjects.
+
+    A kernel ridge regression on the binned features scores each kind; its folds never part a subject, and its accuracy
+    is the mean of four ways to part them. Labels are then dealt anew 199 times among subjects of equally many photos.
+    The regression is linear in the labels, so that one fit answers all the deals. Of more than 800 photos,
+    as many are drawn, from all kinds alike.
+
+    Args:
+        rows: the features of each photo, all with the same names.
+        kinds: the label of each photo.
+        subjects: the subject of each photo.
+        seed: decides draws, folds and deals.
+
+    Raises:
+        SplitError: a kind has fewer than five subjects.
+    """
+    chosen = _drawn(np.asarray(kinds), seed)
+    names = list(rows[0])
+    table = np.array([[rows[number][name] for name in names] for number in chosen])
+    kind = [kinds[number] for number in chosen]
+    subject = [subjects[number] for number in chosen]
+    classes, truth = np.unique(np.asarray(kind), return_inverse=True)
+    _require_subjects(kind, subject)
+    # Folds that were balanced over the labels would fit the labels better than any deal of them.
+    alike = [""] * len(kind)
+    splits = [grouped_folds(alike, subject, folds=MIN_SUBJECTS, seed=seed + i) for i in range(_SPLITS)]
+    deals = _deals(truth, subject, seed)
+    blocks = {name: _binned(column) for name, column in zip(names, table.T, strict=True)}
+    families = list(dict.fromkeys(map(_family, names)))
+
+    def score(chosen_families: Sequence[str]) -> FamilyScore:
+        """Score the features of some families together."""
+        design = np.concatenate([blocks[name] for name in names if _family(name) in chosen_families], axis=1)
+        guesses = (_held_out_scores(design, deals, folds, len(classes)).argmax(axis=2) for folds in splits)
+        accuracies = np.mean([_balanced_accuracy(guess, deals) for guess in guesses], axis=0)
+        return FamilyScore(float(accuracies[0]), float(np.mean(accuracies >= accuracies[0] - 1e-9)))
+
+    design = np.concatenate(list(blocks.values()), axis=1)
+    scores = np.mean([_held_out_scores(design, deals[:1], folds, len(classes))[0] for folds in splits], axis=0)
+    return ShortcutTest(
+        counts={str(name): int(np.sum(truth == i)) for i, name in enumerate(classes)},
+        chance=1 / len(classes),
+        everything=score(families),
+        bare=score([family for family in families if family not in CONTENT_FAMILIES]),
+        families={family: score([family]) for family in families},
+        auroc=_aurocs(scores, truth, classes),
+        features=_importance(blocks, truth, splits[0], seed),
+    )
+
+
+def _require_subjects(kinds: Sequence[str], subjects: Sequence[str]) -> None:
+    for kind, count in Counter(kind for kind, _ in set(zip(kinds, subjects, strict=True))).items():
+        if count < MIN_SUBJECTS:
+            raise SplitError(f'"{kind}" has {count} subjects, a test for shortcuts needs {MIN_SUBJECTS}')
+
+
+def _drawn(kinds: np.ndarray, seed: int) -> list[int]:
+    """Return the numbers of the photos to test with, at most _MOST, in their order."""
+    random = np.random.default_rng(seed)
+    names = np.unique(kinds)
+    of_kind = [random.permutation(np.flatnonzero(kinds == name))[: _MOST // len(names)] for name in names]
+    return np.sort(np.concatenate(of_kind)).tolist()
+
+
+def _family(name: str) -> str:
+    return name.partition(": ")[0]
+
+
+def _binned(column: np.ndarray) -> np.ndarray:
+    """Return float [N, bins]: which bin a feature falls in. A value that many photos share is a bin of its own."""
+    edges = np.unique(np.quantile(column, _QUANTILES))
+    code = np.searchsorted(edges, column, side="left") + np.searchsorted(edges, column, side="right")
+    return (code[:, None] == np.unique(code)).astype(np.float64)
+
+
+def _deals(truth: np.ndarray, subjects: Sequence[str], seed: int) -> np.ndarray:
+    """Return the labels, int [1 + deals, N], as they are and dealt anew among subjects of equally many photos.
+
+    Those of a subject go together, and are shuffled within it: where each subject has all kinds, only that tells.
+    """
+    random = np.random.default_rng(seed)
+    _, subject, sizes = np.unique(np.asarray(subjects), return_inverse=True, return_counts=True)
+    order = np.argsort(subject, kind="stable")  # photos, subject by subject
+    deals = np.tile(truth, (1 + _DEALS, 1))
+    for size in np.unique(sizes):
+        photos = order[sizes[subject[order]] == size].reshape(-1, size)  # [subjects, size]
+        for deal in deals[1:]:
+            deal[photos] = random.permuted(truth[random.permutation(photos)], axis=1)
+    return deals
+
+
+def _regression(design: np.ndarray) -> KernelRidge:
+    """Return the regression for binned features, which sees how many of them two photos share."""
+    from sklearn.kernel_ridge import KernelRidge
+
+    return KernelRidge(alpha=_RIDGE, kernel="rbf", gamma=1 / max(design.var() * design.shape[1], 1e-9))
+
+
+def _held_out_scores(design: np.ndarray, deals: np.ndarray, folds: np.ndarray, kinds: int) -> np.ndarray:
+    """Return how much each photo looks like each kind, float [deals, N, kinds], learned from the other folds.
+
+    A score estimates the probability over the kind's share, less one, so that a frequent kind is not preferred.
+    """
+    scores = np.empty((*deals.shape, kinds))
+    targets = _targets(deals, kinds)
+    for fold in range(MIN_SUBJECTS):
+        train, test = folds != fold, folds == fold
+        columns = targets[:, train].swapaxes(0, 1).reshape(train.sum(), -1)  # [photos, deals * kinds]
+        guessed = _regression(design).fit(design[train], columns).predict(design[test])
+        scores[:, test] = guessed.reshape(test.sum(), len(deals), kinds).swapaxes(0, 1)
+    return scores
+
+
+def _targets(labels: np.ndarray, kinds: int) -> np.ndarray:
+    """Return what the regression learns, float [deals, N, kinds], of labels int [deals, N]."""
+    marks = (labels[..., None] == np.arange(kinds)).astype(np.float64)
+    return marks / marks.mean(axis=1, keepdims=True) - 1
+
+
+def _balanced_accuracy(guesses: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the mean over kinds of the share recognised, float [deals], of guesses and labels int [deals, N]."""
+    right = guesses == truth
+    recalls = [(right & (truth == kind)).sum(axis=1) / (truth == kind).sum(axis=1) for kind in range(truth.max() + 1)]
+    return np.mean(recalls, axis=0)
+
+
+def _aurocs(scores: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> dict[str, float]:
+    from sklearn.metrics import roc_auc_score
+
+    return {str(name): float(roc_auc_score(truth == i, scores[:, i])) for i, name in enumerate(classes)}
+
+
+def _importance(blocks: Mapping[str, np.ndarray], truth: np.ndarray, folds: np.ndarray, seed: int) -> dict[str, float]:
+    """Return what balanced accuracy loses, for each feature, when it is shuffled within each held-out fold."""
+    random = np.random.default_rng(seed)
+    design = np.concatenate(list(blocks.values()), axis=1)
+    starts = np.cumsum([0, *(block.shape[1] for block in blocks.values())])
+    targets = _targets(truth[None], int(truth.max()) + 1)[0]
+    guesses = np.empty((1 + len(blocks) * _REPEATS, len(truth)), dtype=np.int64)
+    for fold in range(MIN_SUBJECTS):
+        test = np.flatnonzero(folds == fold)
+        model = _regression(design).fit(design[folds != fold], targets[folds != fold])
+        guesses[0, test] = model.predict(design[test]).argmax(axis=1)
+        for number in range(len(blocks) * _REPEATS):
+            columns = slice(*starts[number // _REPEATS :][:2])
+            changed = design[test]
+            changed[:, columns] = random.permutation(changed[:, columns])
+            guesses[1 + number, test] = model.predict(changed).argmax(axis=1)
+    accuracies = _balanced_accuracy(guesses, truth[None])
+    losses = accuracies[0] - accuracies[1:].reshape(len(blocks), _REPEATS).mean(axis=1)
+    names = list(blocks)
+    return {names[number]: float(losses[number]) for number in np.argsort(-losses, kind="stable")}

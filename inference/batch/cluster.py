@@ -1,0 +1,345 @@
+"""An archive of photos in, a folder of Parquet files out, on many machines.
+
+Ray Data schedules, repeats what a worker that died had in hand, and writes the files. What it repeats is here: a
+worker reads and classifies as `batch` does on one machine. Its own reader, `ray.data.read_binary_files`, is not used:
+one file that cannot be opened ends the run, a large one is read whole, and names that begin with "_" are left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.fs
+import pyarrow.parquet
+
+from ...datasets.errors import ScarlensError, printable
+from ...datasets.offline import stay_offline
+from ...datasets.reading.reader import MAX_BYTES
+from ..classifier import BUNDLED_CHECKPOINT, Classifier, load
+from ..engine import usable_cores
+from .folder import BatchSummary, classified, find_files
+from .reading import FileToRead, ReadingError, ReadingProcess
+from .table import schema
+
+COMPLETE: Final = "_SUCCESS"
+"""The empty file beside the Parquet files of a run that came to its end; what reads Parquet passes it over."""
+
+STARTED: Final = "_STARTED"
+"""The empty file that keeps a second run out of the folder until all rows are there."""
+
+_LISTED: Final = pa.schema({"path": pa.binary(), "problem": pa.string()})
+_LARGEST_TASK: Final = 128  # files; seconds of work, which is what is repeated when a worker dies
+_TASKS_PER_WORKER: Final = 8  # at least, so that all workers end together
+_ROWS_PER_FILE: Final = 10_000
+_AHEAD: Final = 4  # objects that a worker fetches while it works: waiting for a store would cost more than reading
+
+
+class ClusterError(ScarlensError):
+    """The archive cannot be classified with Ray; the message says why."""
+
+    def __str__(self) -> str:
+        """Return one line, whatever a name or a cause holds."""
+        return printable(super().__str__())
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A folder, or what an object store has for one.
+
+    Attributes:
+        name: as it was given.
+        files: what opens its files.
+        path: where it is there; of a local folder resolved.
+    """
+
+    name: str
+    files: pyarrow.fs.FileSystem
+    path: str
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder, where it is one that every worker sees under this path."""
+        return Path(self.path) if isinstance(self.files, pyarrow.fs.LocalFileSystem) else None
+
+
+def predict_archive(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+) -> BatchSummary:
+    """Classify every file of an archive into a folder of Parquet files, with one row per file in no order.
+
+    Rows and columns are those of `batch.predict_folder`: hidden names are left out, and what is no readable photo gets
+    a row that says so. Objects of a store have no links; what cannot be fetched, after the tries of the store's own
+    client, is an error's row. The folder holds `COMPLETE` when all rows are there.
+
+    The run is on the cluster that Ray is connected to already or that RAY_ADDRESS names, otherwise on this machine.
+
+    Args:
+        source: a folder that all workers see under the same path, or a URL that pyarrow or fsspec can open, such as
+            s3://bucket/photos or gs://bucket/photos.
+        output: likewise, a folder that is empty or does not exist.
+        checkpoint: a file on this machine, which is sent to the workers; by default the one that ships.
+        workers: how many workers, of one core each; by default one for each core of this machine, and on a cluster for
+            each but one, which writing is left.
+
+    Raises:
+        ValueError: a number of workers below 1.
+        ClusterError: Ray is not installed, source or output cannot be used, or the run failed.
+        CheckpointError: the checkpoint cannot be loaded.
+    """
+    started = time.monotonic()
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    ray = _ray()
+    photos, table = _place(os.fspath(source)), _place(os.fspath(output))
+    checkpoint = Path(checkpoint or BUNDLED_CHECKPOINT)
+    model_id = load(checkpoint).model_id
+    _require_folder(photos)
+    _make_empty_folder(table)
+    listed = _listed(photos)
+    if listed:
+        with _connected(ray, workers) as size:
+            shipped = ray.put(_checkpoint_files(checkpoint))  # held here, for workers that start later
+            _classify(ray, _tasks(listed, size), (photos, shipped), table, size)
+    else:
+        with table.files.open_output_stream(f"{table.path}/0.parquet") as file:
+            pyarrow.parquet.write_table(schema().empty_table(), file)
+    counts = _counts(table)
+    if counts.total() != len(listed):
+        raise ClusterError(f"{table.name}: expected {len(listed)} rows, found {counts.total()}; run it anew")
+    with table.files.open_output_stream(f"{table.path}/{COMPLETE}"):
+        pass
+    table.files.delete_file(f"{table.path}/{STARTED}")
+    return BatchSummary(
+        total=len(listed),
+        ok=counts["ok"],
+        abstained=counts["abstained"],
+        errors=counts["error"],
+        output=table.name,
+        model_id=model_id,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _ray() -> Any:
+    stay_offline()
+    try:
+        import ray  # pyright: ignore[reportMissingImports]
+        import ray.data  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ClusterError(f'expected Ray, found: {error}; pip install ".[ray]" in the checkout\'s folder') from error
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what ends a run is raised as well
+    return ray
+
+
+def _place(name: str) -> _Place:
+    if "://" not in name:
+        return _Place(name, pyarrow.fs.LocalFileSystem(), os.path.realpath(name))
+    try:
+        files, path = pyarrow.fs.FileSystem.from_uri(name)
+        return _Place(name, files, os.path.realpath(path) if isinstance(files, pyarrow.fs.LocalFileSystem) else path)
+    except pa.ArrowInvalid:  # a store that pyarrow has no client for
+        return _Place(name, *_fsspec_place(name))
+    except OSError as error:
+        raise _refused(name, "a folder or URL that can be opened", error) from error
+
+
+def _fsspec_place(name: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    import fsspec  # pyright: ignore[reportMissingImports]
+
+    try:
+        files, path = fsspec.url_to_fs(name)
+    except (ValueError, ImportError, OSError) as error:
+        raise _refused(name, "a URL that pyarrow or fsspec can open", error) from error
+    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files)), path
+
+
+def _refused(name: str, expected: str, error: Exception) -> ClusterError:
+    return ClusterError(f"{name}: expected {expected}, found {type(error).__name__}: {error}")
+
+
+def _make_empty_folder(table: _Place) -> None:
+    if not table.path.isprintable():
+        raise ClusterError(f"{table.name}: expected a printable name, found one that Ray writes to another place")
+    try:
+        found = table.files.get_file_info(pyarrow.fs.FileSelector(table.path, allow_not_found=True))
+        if not found:
+            table.files.create_dir(table.path, recursive=True)
+    except OSError as error:
+        raise _refused(table.name, "a folder to write into", error) from error
+    if found:
+        raise ClusterError(f"{table.name}: expected an empty folder, found files; name another, or delete them")
+    with table.files.open_output_stream(f"{table.path}/{STARTED}"):
+        pass
+
+
+def _require_folder(photos: _Place) -> None:
+    try:
+        kind = photos.files.get_file_info(photos.path).type
+    except OSError as error:
+        raise _refused(photos.name, "a folder that can be looked at", error) from error
+    if kind != pyarrow.fs.FileType.Directory:
+        found = "nothing of this name" if kind == pyarrow.fs.FileType.NotFound else "a file"
+        raise ClusterError(f"{photos.name}: expected a folder of photos, found {found}")
+
+
+def _listed(photos: _Place) -> list[tuple[bytes, str | None]]:
+    """List the files: their paths below the place, and why they cannot be read where that is known already."""
+    try:
+        return [*(find_files(photos.folder) if photos.folder else _find_objects(photos))]
+    except OSError as error:
+        raise _refused(photos.name, "a folder that can be listed", error) from error
+
+
+def _find_objects(photos: _Place) -> Iterator[tuple[bytes, str | None]]:
+    """Yield what `batch.find_files` does, for an object store."""
+    for entry in photos.files.get_file_info(pyarrow.fs.FileSelector(photos.path, recursive=True)):
+        path = entry.path.removeprefix(f"{photos.path}/")
+        if entry.type != pyarrow.fs.FileType.Directory and not any(part.startswith(".") for part in path.split("/")):
+            yield os.fsencode(path), _too_large(entry.size or 0)
+
+
+def _too_large(size: int) -> str | None:
+    expected = f"expected a regular file of at most {MAX_BYTES:,} bytes"
+    return f"{expected}, found one of {size:,} bytes" if size > MAX_BYTES else None
+
+
+def _checkpoint_files(checkpoint: Path) -> dict[str, bytes]:
+    """Read a checkpoint, and after it its ONNX form where it lies beside it."""
+    files = dict.fromkeys((checkpoint, checkpoint.with_suffix(".onnx")))
+    return {path.name: path.read_bytes() for path in files if path.is_file()}
+
+
+@contextmanager
+def _connected(ray: Any, workers: int | None) -> Iterator[int]:
+    """Connect to a cluster, or start one on this machine for the time being; yield the number of workers."""
+    if ray.is_initialized() or "RAY_ADDRESS" in os.environ:
+        if not ray.is_initialized():
+            _connect(ray)
+        yield workers or max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)
+        return
+    workers = workers or usable_cores()
+    # Where its actors claim all cores, Ray Data can wait for ever for one to write with: this one is claimed by none.
+    _initialise(ray, address="local", num_cpus=workers + 1, include_dashboard=False)
+    try:
+        yield workers
+    finally:
+        ray.shutdown()
+
+
+def _connect(ray: Any) -> None:
+    try:
+        _initialise(ray)
+    except ConnectionError as error:
+        found = f"{error}; see whether it runs, and whether RAY_AUTH_MODE=token is wanted"
+        raise ClusterError(f"expected the cluster that RAY_ADDRESS names, found: {found}") from error
+
+
+def _initialise(ray: Any, **settings: Any) -> None:
+    """Start or join a cluster quietly, and stay the one who decides what SIGTERM does."""
+    decided = signal.getsignal(signal.SIGTERM)
+    ray.init(**settings, logging_level=logging.ERROR, log_to_driver=False)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, decided)
+
+
+def _tasks(listed: Sequence[tuple[bytes, str | None]], workers: int) -> list[pa.Table]:
+    """Divide the files among tasks."""
+    size = min(_LARGEST_TASK, 1 + len(listed) // (_TASKS_PER_WORKER * workers))
+    remaining = iter(listed)
+    tasks = iter(lambda: [*islice(remaining, size)], [])
+    return [pa.table([*map(list, zip(*task, strict=True))], schema=_LISTED) for task in tasks]
+
+
+def _classify(ray: Any, tasks: list[pa.Table], arguments: tuple[_Place, Any], table: _Place, workers: int) -> None:
+    """Classify on so many workers; what a worker that dies had in hand, Ray Data gives to another by itself."""
+    listed = ray.data.from_arrow(tasks)
+    listed.context.enable_progress_bars = False
+    listed.context.actor_task_retry_on_errors = [ReadingError]  # such as for want of memory just then
+    rows = listed.map_batches(
+        _Worker,
+        fn_constructor_args=arguments,
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=1,
+    )
+    try:
+        rows.write_parquet(table.path, filesystem=table.files, min_rows_per_file=_ROWS_PER_FILE)
+    except ray.exceptions.RayError as error:  # its message is a traceback, the last line the reason
+        raise ClusterError(f"expected workers that classify, found: {str(error).splitlines()[-1]}") from error
+
+
+class _Worker:
+    """What Ray runs on each of its cores: a classifier, and a process that reads photos for it."""
+
+    def __init__(self, photos: _Place, checkpoint: Any) -> None:
+        """Load the checkpoint, a Ray object of `_checkpoint_files`."""
+        if photos.folder and not photos.folder.is_dir():
+            raise ClusterError(f"{photos.name}: expected a folder that every worker sees, found one that does not")
+        self._photos = photos
+        self._classifier = _loaded(_ray().get(checkpoint))
+        self._reading = ReadingProcess(photos.folder, self._classifier.card.size)
+
+    def __call__(self, listed: pa.Table) -> pa.Table:
+        """Return the rows of files."""
+        files = [FileToRead(file["path"], problem=file["problem"]) for file in listed.to_pylist()]
+        photos = map(self._reading.read, files if self._photos.folder else self._fetched(files))
+        # One by one: a batch would be scored on threads of cores that belong to other workers.
+        rows = [row for photo in photos for _, row in classified(self._classifier, [photo])]
+        return pa.Table.from_pylist(rows, schema())
+
+    def _fetched(self, files: Sequence[FileToRead]) -> Iterator[FileToRead]:
+        """Yield files with their content, and fetch the next ones meanwhile."""
+        ahead: deque[Future[FileToRead]] = deque()
+        with ThreadPoolExecutor(_AHEAD, thread_name_prefix="fetching") as pool:
+            for file in files:
+                ahead.append(pool.submit(self._fetch, file))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+    def _fetch(self, file: FileToRead) -> FileToRead:
+        if file.problem is not None:
+            return file
+        try:
+            with self._photos.files.open_input_stream(f"{self._photos.path}/{os.fsdecode(file.path)}") as stream:
+                content = stream.read(MAX_BYTES + 1)
+        except Exception as error:  # each store's client has errors of its own
+            return file._replace(problem=f"expected an object that can be read, found {error}")
+        return file._replace(content=content, problem=_too_large(len(content)))
+
+
+def _loaded(checkpoint: dict[str, bytes]) -> Classifier:
+    with TemporaryDirectory() as folder:
+        for name, content in checkpoint.items():
+            Path(folder, name).write_bytes(content)
+        return load(Path(folder, next(iter(checkpoint))))
+
+
+def _counts(table: _Place) -> Counter[str]:
+    """Count the rows that were written, by their status."""
+    written = pyarrow.dataset.dataset(table.path, schema(), format="parquet", filesystem=table.files)
+    counts: Counter[str] = Counter()
+    for batch in written.to_batches(columns=["status"]):
+        counts.update(batch.column(0).to_pylist())
+    return counts

@@ -1,0 +1,275 @@
+"""A folder of photos in, a table out: one row per file, in a fixed order, and no file that can stop the run.
+
+Files are listed here, read in other processes (`reading`), classified here as soon as they are read, and their rows
+kept in a `journal` until there is one of each; then the `table` is written.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from ...datasets.transform import FramedPhoto
+from ...datasets.writing.atomic import atomic_file
+from ..classifier import Classifier, load
+from ..engine import usable_cores
+from ..prediction import Prediction
+from .journal import Journal
+from .reading import FileToRead, ReadPhoto, read_photos
+from .table import COLUMNS, EXTENTS, PROBABILITIES, WRITERS, Row, escaped, escaped_path, is_earlier_table, original_path
+
+__all__ = ["COLUMNS", "BatchSummary", "find_files", "original_path", "predict_folder"]
+
+_DIGITS: Final = 6  # after the point: more is noise
+_REASON_LENGTH: Final = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSummary:
+    """What became of a folder.
+
+    Attributes:
+        total: rows written, which is files found.
+        ok: rows with a label.
+        abstained: rows of photos that were read but got no label.
+        errors: rows of files that could not be read or classified.
+        output: the table; of a cluster the folder of tables, as it was given.
+        model_id: the digest that names the model.
+        seconds: how long it took.
+    """
+
+    total: int
+    ok: int
+    abstained: int
+    errors: int
+    output: Path | str
+    model_id: str
+    seconds: float
+
+
+def predict_folder(
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    classifier: Classifier | None = None,
+    batch_size: int = 32,
+    workers: int | None = None,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> BatchSummary:
+    r"""Classify every file below a folder into a table with one row per file, sorted by the bytes of its path.
+
+    Hidden files and folders (".name") and the output itself are left out; linked folders are not entered. Whatever
+    is not a readable photo within the folder, also a link that leads out of it or a file that crashes a decoder, gets
+    a row that says so. The table appears under its name when it is complete. Until then its rows are in a file beside
+    it, of the same name with ".partial" after it: an interrupted run leaves an earlier table as it was, and can go on.
+
+    The columns are `COLUMNS`:
+
+    - path: relative to the folder, "/" between its parts. A backslash is written `\\`; control and formatting
+      characters, line separators and bytes that are not UTF-8 are written as Python writes them: `\n`,
+      `\x1b`, `\u200f`, and a byte 0xff that is not UTF-8 as `\udcff`. `original_path` undoes it.
+    - status: "ok" with a label, "abstained", or "error".
+    - label, p_*, in_scope, plausible, extent_*, skin: as in `Prediction`, rounded to six digits; empty in an error's
+      row.
+    - reason: why it abstained, a key of `prediction.REASONS`, or the error in one line; a ";" in it becomes ",".
+    - sha256: of the file's content, where it could be read.
+    - width, height: of the upright photo in pixels, where it could be read.
+    - model_id: the model, in every row.
+
+    In CSV, UTF-8 without a mark, None is an empty cell and the names in `plausible` are joined by "|". A text that a
+    spreadsheet would run as a formula, or that begins with an apostrophe, gets an apostrophe before it; removing one
+    from each text that has it gives the other formats' text.
+
+    Args:
+        folder: the photos, at any depth.
+        output: the table: `.csv`, `.jsonl` (JSON Lines) or `.parquet`. An earlier one is replaced, and no other file.
+        classifier: from `load`; by default the checkpoint that ships.
+        batch_size: how many photos are given to the network at a time, at most.
+        workers: how many processes read photos; by default one for each core.
+        resume: go on with an interrupted run: files that have a row already are left out, also where they have
+            changed since; those that could not be read at all are tried again. Without such a run a new one begins.
+        progress: called after each row with the rows done and the files found; may raise to stop the run.
+
+    Raises:
+        ValueError: an output of another kind, or a batch size or a number of workers below 1.
+        NotADirectoryError: there is no such folder, or none to write the output into.
+        IsADirectoryError: the output is a folder.
+        FileExistsError: the output is a file that is no earlier table; an empty one is replaced.
+        JournalError: another run writes this table, or an interrupted run's rows lie there and `resume` is not given,
+            or it was another folder or model; or rows cannot be kept, such as on a full disk.
+        OSError: the table cannot be written.
+        ReadingError: no process can be started.
+        CheckpointError: the checkpoint that ships cannot be loaded.
+    """
+    started = time.monotonic()
+    if not os.fspath(folder):  # which would be the current one
+        raise NotADirectoryError("expected a folder of photos, found an empty name")
+    root, output = Path(folder), Path(output)
+    workers = usable_cores() if workers is None else workers
+    _check_request(root, output, batch_size, workers)
+    root = root.resolve()
+    table = output.parent.resolve() / output.name
+    classifier = classifier or load()
+    run = {"folder": escaped_path(os.fsdecode(root)), "model": classifier.model_id}
+    with Journal(table, run, resume=resume) as journal:
+        step = _steps(root, journal, progress) if progress else _no_step
+        photos = read_photos(
+            _files(root, journal), root, classifier.card.size, workers=workers, ahead=batch_size + 2 * workers
+        )
+        with closing(photos):
+            for batch in _batches(photos, batch_size):
+                journal.add((photo.path, row) for photo, row in classified(classifier, batch))
+                for _ in batch:
+                    step()
+        with atomic_file(table) as file:
+            WRITERS[table.suffix.lower()](journal.rows(), file)
+        counts = journal.counts()
+        journal.delete()
+    return BatchSummary(
+        total=sum(counts.values()),
+        ok=counts.get("ok", 0),
+        abstained=counts.get("abstained", 0),
+        errors=counts.get("error", 0),
+        output=output,
+        model_id=classifier.model_id,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _steps(root: Path, journal: Journal, progress: Callable[[int, int], None]) -> Callable[[], None]:
+    """Count the files, and return what reports one more row."""
+    done = sum(journal.counts().values())
+    total = done + sum(1 for _ in _files(root, journal))
+    rows = count(done + 1)
+
+    def step() -> None:
+        done = next(rows)
+        progress(done, max(total, done))  # files may have been added since
+
+    return step
+
+
+def _no_step() -> None:
+    """Report nothing."""
+
+
+def _check_request(root: Path, output: Path, batch_size: int, workers: int) -> None:
+    if output.suffix.lower() not in WRITERS:
+        raise ValueError(f"{output}: expected a name that ends in {', '.join(WRITERS)}, found {output.suffix!r}")
+    if batch_size < 1 or workers < 1:
+        raise ValueError(f"batch_size and workers must be at least 1, got {batch_size} and {workers}")
+    if not root.is_dir():
+        raise NotADirectoryError(f"{root}: expected a folder of photos, found {_kind(root)}")
+    if not output.parent.is_dir():
+        raise NotADirectoryError(f"{output.parent}: expected a folder to write into, found {_kind(output.parent)}")
+    if output.is_dir():
+        raise IsADirectoryError(f"{output}: expected a file to write, found a folder")
+    if output.exists() and not is_earlier_table(output):
+        raise FileExistsError(
+            f"{output}: expected an earlier table or no file, found another file; give another name, or delete it"
+        )
+
+
+def _kind(path: Path) -> str:
+    return "a file" if path.exists() else "nothing of this name"
+
+
+def _files(root: Path, journal: Journal) -> Iterator[FileToRead]:
+    """Yield the files that have no row yet."""
+    for path, problem in find_files(root, without=journal.own_files):
+        if path not in journal:
+            yield FileToRead(path, problem=problem)
+
+
+def find_files(root: Path, *, without: Sequence[Path] = ()) -> Iterator[tuple[bytes, str | None]]:
+    """Yield the relative path of everything below a folder that is no folder itself, sorted by bytes.
+
+    The second part is None, but for a folder that cannot be listed: it is yielded itself, with the reason. The names
+    of one folder are held at a time, with those that wait above it: about 90 MB for a million.
+
+    Args:
+        root: the folder, resolved; hidden names below it are left out.
+        without: resolved paths that are left out.
+    """
+    left_out = {os.fsencode(path.relative_to(root)) for path in without if path.is_relative_to(root)}
+    # The next one stands last. A folder's path ends in "/", which puts what it holds in its place among the others.
+    pending = [b""]
+    while pending:
+        path = pending.pop()
+        if path and not path.endswith(b"/"):
+            yield path, None
+            continue
+        try:
+            with os.scandir(os.path.join(os.fsencode(root), path)) as entries:  # noqa: PTH118 (bytes)
+                inside = [
+                    path + entry.name + (b"/" if entry.is_dir(follow_symlinks=False) else b"")
+                    for entry in entries
+                    if not entry.name.startswith(b".") and path + entry.name not in left_out
+                ]
+        except OSError as error:
+            if not path:
+                raise
+            yield path[:-1], f"expected a folder that can be listed, found {error.strerror or error}"
+            continue
+        inside.sort(reverse=True)
+        pending += inside
+
+
+def _batches(photos: Iterable[list[ReadPhoto]], batch_size: int) -> Iterator[list[ReadPhoto]]:
+    for ready in photos:
+        for start in range(0, len(ready), batch_size):
+            yield ready[start : start + batch_size]
+
+
+def classified(classifier: Classifier, photos: Sequence[ReadPhoto]) -> Iterator[tuple[ReadPhoto, Row]]:
+    """Yield each photo with its row."""
+    framed = [photo.as_framed() for photo in photos if photo.framed]
+    answers = iter(_answers(classifier, framed))
+    for photo in photos:
+        yield photo, photo_row(photo, next(answers) if photo.framed else None, classifier.model_id)
+
+
+def _answers(classifier: Classifier, photos: Sequence[FramedPhoto]) -> list[Prediction | Exception]:
+    """Classify photos together, or each by itself where that fails: one bad photo then costs no other its answer."""
+    try:
+        return [*classifier.predict_framed(photos)]
+    except Exception as error:
+        return [error] if len(photos) == 1 else [_answers(classifier, [photo])[0] for photo in photos]
+
+
+def photo_row(photo: ReadPhoto, answer: Prediction | Exception | None, model_id: str) -> Row:
+    """Return the row of a photo: of its answer, of the error that classifying raised, or of why it cannot be read."""
+    row: Row = dict.fromkeys(COLUMNS)
+    row |= {
+        "path": escaped_path(os.fsdecode(photo.path)),
+        "status": "error",
+        "reason": photo.problem and _one_line(photo.problem),
+        "sha256": photo.sha256,
+        "width": photo.width,
+        "height": photo.height,
+        "model_id": model_id,
+    }
+    if isinstance(answer, Exception):
+        row["reason"] = _one_line(f"{type(answer).__name__}: {answer}")
+    elif answer is not None:
+        row["status"] = "ok" if answer.reason is None else "abstained"
+        row["label"], row["reason"] = answer.label, answer.reason
+        row["in_scope"], row["plausible"] = round(answer.in_scope, _DIGITS), list(answer.plausible)
+        for column, probability in zip(PROBABILITIES, answer.probabilities.values(), strict=True):
+            row[column] = round(probability, _DIGITS)
+        for column, share in zip(EXTENTS, answer.extent.values(), strict=True):
+            row[column] = round(share, _DIGITS)
+        row["skin"] = round(answer.skin, _DIGITS)
+    return row
+
+
+def _one_line(problem: str) -> str:
+    # Where the comma is the decimal mark, spreadsheets split lines at ";", and what follows it could be a formula.
+    return escaped(problem[:_REASON_LENGTH]).replace(";", ",")

@@ -1,0 +1,300 @@
+"""Reading photos in other processes: many at a time, and a decoder that crashes or hangs costs one photo.
+
+The processes run `worker` as a program of its own. `multiprocessing` would import the user's script again,
+and run it again where it has no `if __name__ == "__main__"`; `concurrent.futures` gives up when a process dies.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Final, NamedTuple
+
+import numpy as np
+
+from ...datasets.errors import ScarlensError
+from ...datasets.transform import Framed, FramedPhoto, Placement
+from . import worker
+
+LONGEST_READ: Final = 60.0
+"""Seconds after which a decoder counts as hung; the slowest readable files take four."""
+
+
+_KEPT_MEMORY: Final = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 26)}
+"""For glibc: it gives the memory of each photo back to the system and gets it anew, which takes as long as decoding."""
+
+_TRIES: Final = 2  # a process that was killed from outside did not die of its file: the second one reads it
+
+_LONGEST_LINE: Final = 1 << 16  # bytes of an answer before the pixels
+
+_LONGEST_PREVIEW: Final = 1 << 24  # bytes: far above what a JPEG of a thousand pixels takes
+
+_BROKEN_ANSWER: Final = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What reading an answer raises when the process died, or sent something else: it may have been taken over."""
+
+
+class ReadingError(ScarlensError):
+    """Photos cannot be read in another process here; the message says why."""
+
+
+class FileToRead(NamedTuple):
+    """A file of a folder.
+
+    Attributes:
+        path: relative to the folder, as the file system has it.
+        content: what it holds, where it was read already.
+        problem: why it cannot be read, where that is known already.
+    """
+
+    path: bytes
+    content: bytes | None = None
+    problem: str | None = None
+
+
+class ReadPhoto(NamedTuple):
+    """A file that was read, or the reason why it could not be.
+
+    Attributes:
+        path: as in `FileToRead`.
+        framed: as the network sees it; None where there is a problem.
+        height: of the upright photo in pixels.
+        width: likewise.
+        sha256: of the file's content, where it could be read.
+        problem: one line, without the file's name.
+        preview: as in `FramedPhoto`.
+    """
+
+    path: bytes
+    framed: Framed | None = None
+    height: int | None = None
+    width: int | None = None
+    sha256: str | None = None
+    problem: str | None = None
+    preview: bytes | None = None
+
+    def as_framed(self) -> FramedPhoto:
+        """Return it as the classifier takes it; only for a photo that could be read."""
+        assert self.framed is not None and self.height is not None and self.width is not None
+        return FramedPhoto(self.framed, self.height, self.width, self.preview)
+
+
+class ReadingProcess:
+    """A process that reads one photo after the other; when it dies or hangs, the next photo gets a new one."""
+
+    def __init__(self, root: Path | None, size: int, *, preview: int = 0) -> None:
+        """Prepare for photos below a resolved folder, or without one, to be framed in squares of `size` pixels.
+
+        `preview` is as for `preprocess.read_framed`.
+        """
+        self._root, self._size, self._preview = root, size, preview
+        self._process: subprocess.Popen[bytes] | None = None
+        self._hung: subprocess.Popen[bytes] | None = None
+        self._closed, self._starts_or_closes = False, threading.Lock()
+
+    def read(self, file: FileToRead) -> ReadPhoto:
+        """Read a file; whatever goes wrong with it becomes the photo's problem.
+
+        Raises:
+            ReadingError: no process can be started.
+        """
+        if file.problem is not None:
+            return ReadPhoto(file.path, problem=file.problem)
+        problem = None
+        for _ in range(_TRIES):
+            process = self._running()
+            watch = threading.Timer(LONGEST_READ, self._stop_hung, [process])
+            watch.start()
+            try:
+                return self._asked(process, file)
+            except _BROKEN_ANSWER:
+                problem = self._death(process)
+                if self._hung is process:
+                    break
+            finally:
+                watch.cancel()
+        return ReadPhoto(file.path, problem=problem)
+
+    def _stop_hung(self, process: subprocess.Popen[bytes]) -> None:
+        self._hung = process
+        process.kill()
+
+    def _asked(self, process: subprocess.Popen[bytes], file: FileToRead) -> ReadPhoto:
+        assert process.stdin and process.stdout
+        content = file.content or b""
+        length = None if file.content is None else len(content)
+        question = {"path": os.fsdecode(file.path), "bytes": length, "preview": self._preview}
+        process.stdin.write(json.dumps(question).encode() + b"\n" + content)
+        process.stdin.flush()
+        answer = json.loads(_line(process.stdout))
+        framed = answer.pop("framed")
+        if framed is not None:
+            square = np.frombuffer(worker.exactly(process.stdout, 3 * self._size**2), np.uint8)
+            placement = Placement(**framed.pop("placement"))
+            placement = placement._replace(window=tuple(placement.window))
+            framed = Framed(square.reshape(self._size, self._size, 3), placement, **framed)
+        if (length := answer.pop("preview")) is not None:
+            if type(length) is not int or not 0 < length <= _LONGEST_PREVIEW:
+                raise ValueError("expected the length of a preview")
+            answer["preview"] = worker.exactly(process.stdout, length)
+        photo = ReadPhoto(file.path, framed, **answer)
+        _check_answer(photo)
+        return photo
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        with self._starts_or_closes:
+            if self._closed:
+                raise ReadingError("expected a process that reads photos, found that it was closed")
+            if self._process is None:
+                try:
+                    self._process = _started(self._root, self._size)
+                except ReadingError:  # it may have been killed while it started
+                    self._process = _started(self._root, self._size)
+            return self._process
+
+    def _death(self, process: subprocess.Popen[bytes]) -> str:
+        """Say why the process ended, and make way for another."""
+        self._process = None
+        process.kill()
+        status = _ended(process)
+        if self._hung is process:
+            return f"expected a file that can be read within {LONGEST_READ:.0f} s, found one that cannot"
+        name = signal.strsignal(-status) if status < 0 else f"status {status}"
+        return f"expected a file that can be decoded, found one that crashes the decoder ({name})"
+
+    def close(self) -> None:
+        """End the process, also while another thread waits for it."""
+        with self._starts_or_closes:
+            self._closed, process = True, self._process
+        if process is not None:
+            process.kill()
+            _ended(process)
+
+
+class ReadingProcesses:
+    """Several reading processes for several threads: whoever reads gets one that is idle."""
+
+    def __init__(self, root: Path | None, size: int, *, workers: int, preview: int = 0) -> None:
+        """Prepare so many processes, which start when they are needed; the rest is as for `ReadingProcess`."""
+        self._processes = [ReadingProcess(root, size, preview=preview) for _ in range(workers)]
+        self._idle: SimpleQueue[ReadingProcess] = SimpleQueue()
+        for process in reversed(self._processes):
+            self._idle.put(process)
+
+    def read(self, file: FileToRead) -> ReadPhoto:
+        """Read a file, after waiting for an idle process; otherwise as `ReadingProcess.read`."""
+        process = self._idle.get()
+        try:
+            return process.read(file)
+        finally:
+            self._idle.put(process)
+
+    def close(self) -> None:
+        """End all processes, also while other threads wait for them."""
+        for process in self._processes:
+            process.close()
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    status = process.wait()
+    for pipe in (process.stdin, process.stdout):
+        try:
+            if pipe:
+                pipe.close()
+        except OSError:  # what was not sent yet has no reader
+            pass
+    return status
+
+
+def _started(root: Path | None, size: int) -> subprocess.Popen[bytes]:
+    """Start a process, and wait until it is ready: one that cannot even start is no fault of a photo."""
+    # The child must find this package where this process found it.
+    found = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109
+    # Without -P the current folder would come first, and what lies in it would be run.
+    command = [sys.executable, "-P", "-m", worker.__name__, str(size), *([os.fsdecode(root)] if root else [])]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # decoders print what damaged files hold, which no terminal should see
+            env=os.environ | found | _KEPT_MEMORY,
+            start_new_session=True,  # Ctrl-C is for this process, which ends its children itself
+        )
+    except OSError as error:
+        raise ReadingError(f"expected a process that reads photos, found that none can be started: {error}") from error
+    assert process.stdout
+    if worker.READY not in process.stdout:  # what is imported there may print before
+        raise ReadingError(
+            f"expected a process that reads photos, found one that ends with status {_ended(process)}; "
+            f"python -m {worker.__name__} {size} shows why"
+        )
+    return process
+
+
+def _check_answer(photo: ReadPhoto) -> None:
+    """Refuse what no reading process sends, for one may have been taken over by a file.
+
+    Raises:
+        ValueError: a value of another type, or out of range.
+    """
+    sides = (photo.height, photo.width)
+    good = all(side is None or (type(side) is int and 0 < side < 1 << 31) for side in sides)
+    good = good and all(text is None or isinstance(text, str) for text in (photo.sha256, photo.problem))
+    good = good and (photo.framed is None) == (photo.problem is not None) == (photo.height is None)
+    if photo.framed is not None:
+        placement, longest = photo.framed.placement, max(photo.height or 0, photo.width or 0)
+        top, bottom, left, right = placement.window
+        whole = (placement.first, placement.height, placement.width, *placement.window, placement.second)
+        good = good and all(type(number) is int for number in (*whole, placement.factor))
+        good = good and 0 <= top < bottom <= placement.height <= longest
+        good = good and 0 <= left < right <= placement.width <= longest
+        good = good and math.isfinite(photo.framed.brightness + photo.framed.sharpness)
+    if not good:
+        raise ValueError("expected an answer of a reading process")
+
+
+def _line(pipe: IO[bytes]) -> bytes:
+    line = pipe.readline(_LONGEST_LINE)
+    if not line.endswith(b"\n"):
+        raise OSError("the pipe ended")
+    return line
+
+
+def read_photos(
+    files: Iterable[FileToRead], root: Path, size: int, *, workers: int, ahead: int
+) -> Generator[list[ReadPhoto], None, None]:
+    """Read files in several processes; yield photos as they are ready, in any order.
+
+    Args:
+        files: listed as they are needed, in this thread.
+        root: the folder they lie in, resolved.
+        size: side of the square that photos are framed in.
+        workers: the number of processes, which start when they are needed.
+        ahead: the number of files that are read, or wait for it, beside those that were yielded last.
+
+    Raises:
+        ReadingError: no process can be started.
+    """
+    processes = ReadingProcesses(root, size, workers=workers)
+    remaining = iter(files)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="reading")
+    try:
+        pending = {pool.submit(processes.read, file) for file in islice(remaining, ahead)}
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            pending |= {pool.submit(processes.read, file) for file in islice(remaining, len(done))}
+            yield [future.result() for future in done]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        processes.close()
+        pool.shutdown()

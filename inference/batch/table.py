@@ -1,0 +1,140 @@
+"""The tables of a batch: their columns, what may stand in a cell, and the three kinds of files."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from ...datasets.labels import SCAR_TYPES
+
+if TYPE_CHECKING:
+    import pyarrow
+
+PROBABILITIES: Final = tuple(f"p_{name}" for name in SCAR_TYPES)
+"""The columns that hold the probabilities of the types, in their order."""
+
+EXTENTS: Final = tuple(f"extent_{name}" for name in SCAR_TYPES)
+"""The columns that hold the share of the skin on which each type is seen."""
+
+COLUMNS: Final = (
+    *("path", "status", "label", *PROBABILITIES, "in_scope", "plausible", *EXTENTS, "skin"),
+    *("reason", "sha256", "width", "height", "model_id"),
+)
+"""The columns of every table, in order; `batch.predict_folder` says what they hold."""
+
+Row = dict[str, Any]
+"""A value, or None, for each of `COLUMNS`."""
+
+_LONGEST_LINE: Final = 1_000_000  # bytes of a row
+_ROW_GROUP: Final = 10_000  # rows of a Parquet file that are held until they are written together
+
+# Characters that end lines, reorder or hide text, or cannot be encoded.
+_ESCAPED: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_ESCAPE: Final = re.compile(r"\\(?:[\\nrt]|x..|u.{4}|U.{8})")
+# With an apostrophe, so that one before a text always means the same; the last four are full-width "=+-@".
+_FORMULA: Final = re.compile(r"[\t\r\n]|\s*[-=+@'\uff1d\uff0b\uff0d\uff20]")
+
+
+def escaped(text: str) -> str:
+    """Write characters that would end, reorder or hide a line of text as Python writes them."""
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c for c in text)
+
+
+def escaped_path(path: str) -> str:
+    """Write a file's path as the column `path` has it."""
+    return escaped(path.replace("\\", "\\\\"))
+
+
+def original_path(path: str) -> str:
+    """Return the file's path, as `open` takes it, for what stands in the column `path` of JSON Lines or Parquet."""
+    return _ESCAPE.sub(lambda match: match[0].encode().decode("unicode_escape"), path)
+
+
+def schema() -> pyarrow.Schema:
+    """Return the types of the columns in Parquet."""
+    import pyarrow as pa
+
+    kinds = dict.fromkeys(COLUMNS, pa.string())
+    kinds |= dict.fromkeys((*PROBABILITIES, "in_scope", *EXTENTS, "skin"), pa.float64())
+    kinds |= dict.fromkeys(("width", "height"), pa.int32())
+    kinds["plausible"] = pa.list_(pa.string())
+    return pa.schema(kinds)
+
+
+def _write_csv(rows: Iterable[Row], file: BinaryIO) -> None:
+    # All cells are quoted: a name then stays one cell also where lines are split at ";" instead of ",".
+    writer = csv.writer(codecs.getwriter("utf-8")(file), quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow([_cell(row[column]) for column in COLUMNS])
+
+
+def _cell(value: Any) -> Any:
+    text = "|".join(value) if isinstance(value, list) else value
+    return f"'{text}" if isinstance(text, str) and _FORMULA.match(text) else text
+
+
+def _write_jsonl(rows: Iterable[Row], file: BinaryIO) -> None:
+    for row in rows:
+        file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def _write_parquet(rows: Iterable[Row], file: BinaryIO) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    remaining, columns = iter(rows), schema()
+    with pq.ParquetWriter(file, columns) as writer:
+        while group := [*islice(remaining, _ROW_GROUP)]:
+            writer.write_table(pa.Table.from_pylist(group, columns))
+
+
+WRITERS: Final[dict[str, Callable[[Iterable[Row], BinaryIO], None]]] = {
+    ".csv": _write_csv,
+    ".jsonl": _write_jsonl,
+    ".parquet": _write_parquet,
+}
+"""What writes rows into an open file, by the end of the table's name."""
+
+
+def is_earlier_table(path: Path) -> bool:
+    """Return whether a file is empty or begins as our tables do; what is no ordinary file is not opened."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return path.stat().st_size == 0 or _BEGINNINGS[path.suffix.lower()](file)
+
+
+def _begins_as_csv(file: BinaryIO) -> bool:
+    empty = BytesIO()
+    WRITERS[".csv"]([], empty)
+    return file.read(len(empty.getvalue())) == empty.getvalue()
+
+
+def _begins_as_jsonl(file: BinaryIO) -> bool:
+    try:
+        row = json.loads(file.readline(_LONGEST_LINE))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and tuple(row) == COLUMNS
+
+
+def _begins_as_parquet(file: BinaryIO) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return tuple(pq.read_schema(file).names) == COLUMNS
+    except (pa.ArrowException, OSError):  # a damaged file raises either
+        return False
+
+
+_BEGINNINGS: Final = {".csv": _begins_as_csv, ".jsonl": _begins_as_jsonl, ".parquet": _begins_as_parquet}

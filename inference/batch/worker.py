@@ -1,0 +1,101 @@
+"""The program that `reading` runs beside itself: `python -m scarlens.inference.batch.worker SIZE [FOLDER]`.
+
+For each line of JSON on standard input, and the file's content after it where it comes that way, it answers one line
+of JSON, and the pixels after it where there are any. Nothing but data comes back from a process that reads hostile
+files: no pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import IO, Any, Final
+
+import cv2
+
+from ...datasets.reading.reader import ImageReadError, read_bytes
+from ...datasets.transform import read_framed
+
+READY: Final = b"ready\n"
+"""What the process says when it has started."""
+
+
+_ORPHANED: Final = 120  # seconds after which a hung decoder ends itself: the process that would do it may be gone
+
+
+def exactly(pipe: IO[bytes], count: int) -> bytes:
+    """Read so many bytes.
+
+    Raises:
+        OSError: the pipe ended before.
+    """
+    data = pipe.read(count)
+    if len(data) != count:
+        raise OSError("the pipe ended")
+    return data
+
+
+def serve(size: int, root: Path | None) -> None:
+    """Answer questions from standard input until it ends.
+
+    Args:
+        size: side of the square that photos are framed in.
+        root: the resolved folder that photos lie in, and that no link may lead out of.
+    """
+    cv2.setNumThreads(1)  # there is a process for each core
+    questions = sys.stdin.buffer
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a decoder that prints must not print into an answer
+    answers.write(READY)
+    answers.flush()
+    while line := questions.readline():
+        question = json.loads(line)
+        content = None if question["bytes"] is None else exactly(questions, question["bytes"])
+        if hasattr(signal, "alarm"):
+            signal.alarm(_ORPHANED)
+        answer, pictures = _answer(question["path"], content, root, size, question["preview"])
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
+        answers.write(json.dumps(answer).encode() + b"\n" + pictures)
+        answers.flush()
+
+
+def _answer(
+    path: str, content: bytes | None, root: Path | None, size: int, preview: int
+) -> tuple[dict[str, Any], bytes]:
+    """Read one file: the fields of `reading.ReadPhoto`, and its pictures one after the other.
+
+    The pictures are the pixels of its square and, where it is wanted, its preview, whose field holds the length.
+    """
+    answer: dict[str, Any] = dict.fromkeys(("framed", "height", "width", "sha256", "problem", "preview"))
+    try:
+        if content is None:
+            content = read_bytes(_within(root, path))
+        answer["sha256"] = hashlib.sha256(content).hexdigest()
+        framed, height, width, picture = read_framed(content, size, preview=preview)
+    except ImageReadError as error:
+        answer["problem"] = f"expected {error.expected}, found {error.found}"
+        return answer, b""
+    except Exception as error:
+        answer["problem"] = f"{type(error).__name__}: {error}"
+        return answer, b""
+    kept = framed._asdict() | {"placement": framed.placement._asdict()}
+    del kept["square"]
+    answer |= {"framed": kept, "height": height, "width": width, "preview": picture and len(picture)}
+    return answer, framed.square.tobytes() + (picture or b"")
+
+
+def _within(root: Path | None, path: str) -> Path:
+    file = Path(path) if root is None else root / path
+    # Not `Path.resolve`, which raises for a link to itself in some versions of Python.
+    if root is not None and file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(root):
+        raise ImageReadError(path, "a file within the folder", "a link that leads out of it")
+    return file
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -1,0 +1,306 @@
+"""Cautions of the clinical literature for what a user tells about the person: a layer apart from the documents."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from ...datasets.errors import ScarlensError
+
+LEVELS: Final = ("avoid", "caution")
+"""How grave a caution is, the gravest first."""
+
+SKIN_TYPES: Final = ("I", "II", "III", "IV", "V", "VI")
+"""The Fitzpatrick skin types 1 to 6 as they are mostly written."""
+
+REASONS: Final = {
+    "skin_type": "skin type",
+    "pregnant": "pregnancy",
+    "isotretinoin_months": "isotretinoin",
+    "active_acne": "active acne",
+    "keloid_history": "keloid history",
+}
+"""The fields of a `Context` with the names a user reads; a rule gives one of them as its reason."""
+
+CAUTIONS_HEADING: Final = "Cautions for what you told us (from the literature, not from the documents)"
+"""Stands over the sentences of an `Advice`."""
+
+ASK_FOR_CAUTIONS: Final = (
+    "No cautions for one person are shown: ask with "
+    "--skin-type, --pregnant, --isotretinoin-months, --active-acne, --keloid-history."
+)
+"""Stands where nothing was told, so that silence is not read as safe."""
+
+
+class ContextError(ScarlensError, ValueError):
+    """Something told about the person is impossible; the message says what was expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a user tells about the person in the photo; None means not told, which is not the same as no.
+
+    Attributes:
+        skin_type: Fitzpatrick skin type, 1 to 6.
+        pregnant: whether the person is pregnant.
+        isotretinoin_months: months since the last dose of oral isotretinoin; 0 means that it is taken now.
+        active_acne: whether there is acne, not only scars of it.
+        keloid_history: whether the person ever had a keloid or another scar that grew beyond its wound.
+
+    Raises:
+        ContextError: for a value outside its range or of another type.
+    """
+
+    skin_type: int | None = None
+    pregnant: bool | None = None
+    isotretinoin_months: float | None = None
+    active_acne: bool | None = None
+    keloid_history: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        kind, months = self.skin_type, self.isotretinoin_months
+        if kind is not None and (not _is_number(kind) or kind not in range(1, len(SKIN_TYPES) + 1)):
+            raise ContextError(f"skin_type must be a Fitzpatrick skin type, a whole number from 1 to 6, got {kind!r}")
+        if months is not None and not (_is_number(months) and 0 <= months < math.inf):
+            raise ContextError(f"isotretinoin_months must be 0 (taken now) or the months since then, got {months!r}")
+        for name in ("pregnant", "active_acne", "keloid_history"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, bool):
+                raise ContextError(f"{name} must be True, False or None (not told), got {value!r}")
+
+    @property
+    def not_told(self) -> tuple[str, ...]:
+        """What was not told, as a user reads it."""
+        return tuple(name for field, name in REASONS.items() if getattr(self, field) is None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was told as plain JSON types; None where nothing was."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a caution comes from: the citation, and the address of the page in which it was read."""
+
+    citation: str
+    verified: str
+
+
+@dataclass(frozen=True)
+class SafetyCaution:
+    """A caution for one treatment, or for the person whatever the treatment.
+
+    Attributes:
+        level: "avoid", "caution", or "note" when it concerns no treatment of its own.
+        reason: what was told that calls for it, such as "keloid history".
+        says: the caution as a sentence, in our words.
+        sources: the literature it comes from.
+        number: its place, from 1, among the cautions for a context.
+    """
+
+    level: str
+    reason: str
+    says: str
+    sources: tuple[Source, ...]
+    number: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the caution as plain JSON types."""
+        return {**asdict(self), "sources": [asdict(source) for source in self.sources]}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of `safety.toml`: what it holds for, the ids of the treatments it concerns, and why."""
+
+    reason: str
+    when: dict[str, Any]
+    avoid: tuple[str, ...]
+    caution: tuple[str, ...]
+    says: str
+    sources: tuple[Source, ...]
+
+    def holds(self, context: Context) -> bool:
+        """Whether everything the rule asks for was told."""
+        return all(_holds(context, condition, value) for condition, value in self.when.items())
+
+    def level(self, treatment: str) -> str | None:
+        """Return the rule's level for a treatment's id, or None when it does not concern it."""
+        return next((level for level in LEVELS if treatment in getattr(self, level)), None)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The cautions for one context, and how they are put beside a treatment's name.
+
+    Attributes:
+        context: what was told, or None.
+        rules: the rules that hold for it, in the order of their numbers.
+    """
+
+    context: Context | None
+    rules: tuple[Rule, ...]
+
+    def cautions(self, treatment: str) -> tuple[SafetyCaution, ...]:
+        """Return the cautions for a treatment's id, the gravest first."""
+        found = [(rule.level(treatment), number, rule) for number, rule in enumerate(self.rules, 1)]
+        known = [_caution(rule, level, number) for level, number, rule in found if level is not None]
+        return tuple(sorted(known, key=lambda caution: LEVELS.index(caution.level)))
+
+    def all_cautions(self) -> tuple[SafetyCaution, ...]:
+        """Return every caution for the context, whether or not it concerns a treatment."""
+        return tuple(
+            _caution(rule, next((level for level in LEVELS if getattr(rule, level)), "note"), number)
+            for number, rule in enumerate(self.rules, 1)
+        )
+
+    def warning(self, treatment: str) -> str:
+        """Return the cautions for a treatment's id in short, "AVOID: keloid history (2)", or an empty text."""
+        parts = []
+        for level in LEVELS:
+            reasons = [f"{c.reason} ({c.number})" for c in self.cautions(treatment) if c.level == level]
+            if reasons:
+                parts.append(f"{level.upper()}: {', '.join(reasons)}")
+        return "; ".join(parts)
+
+    def label(self, treatment: str, name: str) -> str:
+        """Return a treatment's name with its cautions in brackets."""
+        warning = self.warning(treatment)
+        return f"{name} [{warning}]" if warning else name
+
+    @property
+    def avoided(self) -> frozenset[str]:
+        """Ids of the treatments to be avoided."""
+        return frozenset(name for rule in self.rules for name in rule.avoid)
+
+    def marked(self, text: str) -> str:
+        """Return running text with "[AVOID]" hung to each word for a treatment that is to be avoided."""
+        avoided, treatments = self.avoided, mentions()
+        if not avoided:
+            return text
+        pattern = _mentions_pattern()
+        return pattern.sub(lambda word: word[0] + "[AVOID]" * (treatments[word[1].lower()] in avoided), text)
+
+    def sentences(self) -> list[str]:
+        """Return the cautions as numbered sentences with their sources, then what was not told."""
+        if self.context is None:
+            return []
+        lines = [
+            f"({caution.number}) {caution.reason}: {caution.says} [{'; '.join(s.citation for s in caution.sources)}]"
+            for caution in self.all_cautions()
+        ]
+        lines = lines or ["No rule of ours applies; that does not make a treatment safe."]
+        if self.context.not_told:
+            lines.append(f"Not told, so no cautions for it: {', '.join(self.context.not_told)}.")
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the context and all its cautions as plain JSON types."""
+        return {
+            "context": None if self.context is None else self.context.to_dict(),
+            "not_told": [] if self.context is None else list(self.context.not_told),
+            "cautions": [caution.to_dict() for caution in self.all_cautions()],
+            "avoid": sorted(self.avoided),
+        }
+
+
+def advise(context: Context | None) -> Advice:
+    """Return the cautions for what was told; for None, none.
+
+    Raises:
+        ContextError: when it is no context.
+    """
+    if context is None:
+        return Advice(None, ())
+    if not isinstance(context, Context):
+        raise ContextError(f"context must be a scarlens.Context or None, got {context!r}")
+    return Advice(context, tuple(rule for rule in rules() if rule.holds(context)))
+
+
+def read_skin_type(spelling: str) -> int:
+    """Return the Fitzpatrick skin type of "1" to "6" or "I" to "VI".
+
+    Raises:
+        ContextError: for anything else.
+    """
+    name = spelling.strip().upper()
+    for number, roman in enumerate(SKIN_TYPES, 1):
+        if name in (roman, str(number)):
+            return number
+    raise ContextError(f'expected a Fitzpatrick skin type, 1 to 6 or I to VI, got "{spelling}"')
+
+
+def told(
+    skin_type: str | None, pregnant: bool | None, months: float | None, acne: bool | None, keloids: bool | None
+) -> Context | None:
+    """Return what a command line was told about the person, or None when nothing was.
+
+    Raises:
+        ContextError: for an unknown skin type, or months out of range.
+    """
+    context = Context(
+        skin_type=None if skin_type is None else read_skin_type(skin_type),
+        pregnant=pregnant,
+        isotretinoin_months=months,
+        active_acne=acne,
+        keloid_history=keloids,
+    )
+    return None if context == Context() else context
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """Return the rules that ship, read once."""
+    sources = {name: Source(**entry) for name, entry in _data()["sources"].items()}
+    return tuple(
+        Rule(
+            reason=entry["reason"],
+            when=entry["when"],
+            avoid=tuple(entry["avoid"]),
+            caution=tuple(entry["caution"]),
+            says=entry["says"],
+            sources=tuple(sources[name] for name in entry["sources"]),
+        )
+        for entry in _data()["rule"]
+    )
+
+
+@cache
+def _data() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("safety.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def mentions() -> dict[str, str]:
+    """Return the words that name a treatment in running text, in lower case, with its id; longer words come first."""
+    treatments = {word.lower(): name for name, words in _data()["mentions"].items() for word in words}
+    return {word: treatments[word] for word in sorted(treatments, key=len, reverse=True)}
+
+
+@cache
+def _mentions_pattern() -> re.Pattern[str]:
+    return re.compile(rf"\b({'|'.join(map(re.escape, mentions()))})s?\b", re.IGNORECASE)
+
+
+def _holds(context: Context, condition: str, value: Any) -> bool:
+    match condition:
+        case "skin_type_from":
+            return context.skin_type is not None and context.skin_type >= value
+        case "isotretinoin_months_below":
+            return context.isotretinoin_months is not None and context.isotretinoin_months < value
+        case _:
+            return getattr(context, condition) is value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _caution(rule: Rule, level: str, number: int) -> SafetyCaution:
+    return SafetyCaution(level, rule.reason, rule.says, rule.sources, number)

@@ -1,0 +1,1 @@
+"""Labelled photos go in, augmented batches with what each position should say come out."""

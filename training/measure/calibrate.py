@@ -1,0 +1,95 @@
+"""From held-out scores to a checkpoint's calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ...datasets.annotations.readings import read_readings
+from ...model.calibration import Calibration, fit_calibration, least_judgeable
+from ..config import TrainConfig
+from .map_figures import CELLS_FILE, Cells, fit_scar_threshold, read_cells
+from .scores import ScoredPhotos, ScoresError, read_changes
+from .stress import ORIGINAL, STRENGTHS, corruption_name
+
+CHANGES_FILE: Final = "changes.csv"
+"""Beside the predictions of a cross-validation: raw scores under every change of `stress`."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Scores of photos that the network did not see.
+
+    Attributes:
+        scored: the photos as they are.
+        changed: those of the three types under the changes of `stress`, by name; may be empty.
+        cells: what the map says about the cells of photos that were read; may be empty.
+    """
+
+    scored: ScoredPhotos
+    changed: Mapping[str, ScoredPhotos] = field(default_factory=dict)
+    cells: Cells = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, parts: Sequence[HeldOut]) -> HeldOut:
+        """Put several sets one after the other."""
+        names = parts[0].changed
+        changed = {name: ScoredPhotos.joined([part.changed[name] for part in parts]) for name in names}
+        cells = {digest: found for part in parts for digest, found in part.cells.items()}
+        return cls(ScoredPhotos.joined([part.scored for part in parts]), changed, cells)
+
+
+def calibrated(held_out: HeldOut, *, fitted_on: str) -> Calibration:
+    """Fit a calibration; `fitted_on` says what the scores come from. Without changed photos, quality has no limits."""
+    scored = held_out.scored
+    calibration = fit_calibration(
+        type_logits=scored.type_logits,
+        scope_logits=scored.scope_logits,
+        type_indices=scored.type_indices,
+        in_scope=scored.in_scope,
+        repeats=scored.repeats,
+        fitted_on=fitted_on,
+    )
+    calibration = replace(calibration, scar_threshold=fit_scar_threshold(held_out.cells, read_readings()))
+    if not held_out.changed:
+        return calibration
+    return replace(
+        calibration,
+        min_brightness=_least(held_out.changed, "darkness", "brightness"),
+        min_sharpness=_least(held_out.changed, "blur", "sharpness"),
+    )
+
+
+def _least(changed: Mapping[str, ScoredPhotos], corruption: str, measure: str) -> float:
+    """Fit a quality limit on photos as they are and as a corruption leaves them, at all its levels."""
+    names = [ORIGINAL, *(corruption_name(corruption, level + 1) for level in range(len(STRENGTHS[corruption])))]
+    parts = [changed[name] for name in names]
+    right = [part.type_logits.argmax(axis=1) == part.type_indices for part in parts]
+    unchanged = np.arange(sum(map(len, right))) < len(right[0])
+    return least_judgeable(np.concatenate([getattr(part, measure) for part in parts]), np.concatenate(right), unchanged)
+
+
+def read_held_out(predictions: Path, config: TrainConfig) -> HeldOut:
+    """Read the scores of a cross-validation, to calibrate a training that has the same settings.
+
+    Args:
+        predictions: the cross-validation's `predictions.csv`, with its `config.yaml` beside it; `changes.csv` beside it
+            gives the quality its limits.
+        config: the settings of the training.
+
+    Raises:
+        ScoresError: when it is no such file, or the settings differ in more than seed and workers.
+    """
+    scored = ScoredPhotos.read(predictions)
+    used = TrainConfig.from_yaml(predictions.with_name("config.yaml"))
+    if used.with_settings(seed=config.seed, workers=config.workers) != config:
+        raise ScoresError(
+            f"{predictions} was scored with other settings than this training's: see config.yaml beside it"
+        )
+    changes = predictions.with_name(CHANGES_FILE)
+    changed = read_changes(changes) if changes.is_file() else {}
+    return HeldOut(scored, changed, read_cells(predictions.with_name(CELLS_FILE)))

@@ -1,0 +1,276 @@
+"""How well the map says where scars are, beside blind readers: machine vision, not dermatologists."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from sklearn.metrics import cohen_kappa_score
+
+from ...datasets.annotations.readings import Reading, digest_of
+from ...datasets.annotations.scar_map import CELL_MARKS, GRID
+from ...datasets.labels import MAP_CLASSES, SCAR_TYPES
+from ...datasets.photos import LabelledPhoto
+from ...datasets.reading.reader import read_image
+from ...datasets.transform import frame, normalise
+from ...inference.classifier import Classifier
+from ...inference.engine import Engine
+from ...inference.regions import photo_map
+from .metrics import Estimate, auroc, bootstrap, bootstrap_mean, calibration_error
+from .scores import Change
+from .stress import CHANGES, ORIGINAL
+
+CELLS_FILE: Final = "cells.npz"
+"""Beside the predictions of a cross-validation: what the map says about the cells of photos that were read."""
+
+FIRST, SECOND = "reader1", "reader2"
+
+THRESHOLDS: Final = np.linspace(0.1, 0.7, 61)
+"""Scar thresholds to choose from."""
+
+CLEAR: Final = 0.5
+"""Both readers give one type of a photo more than this: its type is clear."""
+
+REPEATS: Final[Mapping[str, tuple[Change, Change]]] = {
+    "lighter": (CHANGES[ORIGINAL], CHANGES["lighter"]),
+    "darker": (CHANGES[ORIGINAL], CHANGES["darker"]),
+    "compressed": (CHANGES[ORIGINAL], CHANGES["jpeg_50"]),
+    "zoomed in": (CHANGES["zoom_reference"], CHANGES["zoom_in"]),
+}
+"""Changes of a photo that leave the share of scarred skin as it is, or nearly: what is compared with what."""
+
+_NO_SKIN: Final = MAP_CLASSES.index("no_skin")
+
+Cells = dict[str, np.ndarray]
+"""By the photo's sha256 float32 [5, 8, 8]: the mean probability of each of `MAP_CLASSES` in each cell."""
+
+
+def score_cells(engine: Engine, photos: Sequence[LabelledPhoto], readings: Mapping[str, Reading]) -> Cells:
+    """Return what the map says about the cells of those photos that were read."""
+    card, cells = engine.card, Cells()
+    for photo in photos:
+        digest = digest_of(photo.path)
+        if digest not in readings or not readings[digest].cells:
+            continue
+        framed = frame(read_image(photo.path), card.size)
+        scores = engine(normalise(framed.square, mean=card.mean, std=card.std)[None]).of(0)
+        shown = photo_map(scores.class_map, placement=framed.placement, size=card.size)
+        cells[digest] = np.stack([cv2.resize(plane, (GRID, GRID), interpolation=cv2.INTER_AREA) for plane in shown])
+    return cells
+
+
+def cells_npz(cells: Cells) -> bytes:
+    """Return cells as the bytes of an `.npz` file."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **cells)
+    return buffer.getvalue()
+
+
+def read_cells(path: Path) -> Cells:
+    """Read what `cells_npz` made; nothing where there is no such file."""
+    if not path.is_file():
+        return {}
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def fit_scar_threshold(cells: Cells, readings: Mapping[str, Reading]) -> float:
+    """Choose the threshold with the largest mean of Cohen's kappa with each reader; 0.5 without readings."""
+    read = [(cells[digest], marks) for digest in cells for marks in readings[digest].cells.values()]
+    if not read:
+        return 0.5
+    seen = np.concatenate([_scar(part).ravel() for part, _ in read])
+    truth = np.concatenate([_is_scar(_marks(marks)) for _, marks in read])
+    return float(max(THRESHOLDS, key=lambda threshold: cohen_kappa_score(truth, seen >= threshold)))
+
+
+def map_figures(
+    photos: Sequence[LabelledPhoto], cells: Cells, thresholds: Mapping[str, float], readings: Mapping[str, Reading]
+) -> dict[str, Any]:
+    """Compute the map's figures over photos that were read, as plain JSON types.
+
+    Args:
+        photos: photos; those that were read count.
+        cells: what the map of a network that held the photo out says.
+        thresholds: by the photo's sha256 the scar threshold, fitted on other folds.
+        readings: by the photo's sha256 what readers saw.
+
+    Returns:
+        Areas under the ROC curve of scar against none: against each reader, within photos, and on cells that both
+        readers call alike; Cohen's kappa with each reader and between them; how often the type is right where both see
+        the same scar; the share of the map's scar that lies on cells that the first reader calls no skin.
+    """
+    found = [(digest_of(photo.path), photo) for photo in photos]
+    rows = [
+        _Row(readings[digest], cells[digest], thresholds[digest], photo) for digest, photo in found if digest in cells
+    ]
+    if not rows:
+        return {}
+    both = [row for row in rows if row.second is not None]
+    who, who_both = [row.subject for row in rows], [row.subject for row in both]
+    areas = {
+        f"auroc_{FIRST}": _over(rows, who, lambda r: auroc(_is_scar(_joined(r, "first")), _joined(r, "scar"))),
+        f"auroc_{SECOND}": _over(both, who_both, lambda r: auroc(_is_scar(_joined(r, "second")), _joined(r, "scar"))),
+        "auroc_alike": _over(both, who_both, _auroc_alike),
+        "auroc_within_photos": _mean_within(rows, who),
+    }
+    kappas = {
+        f"kappa_{FIRST}": _over(rows, who, lambda r: _kappa(_is_scar(_joined(r, "first")), _joined(r, "seen"))),
+        f"kappa_{SECOND}": _over(both, who_both, lambda r: _kappa(_is_scar(_joined(r, "second")), _joined(r, "seen"))),
+        "kappa_readers": _over(
+            both, who_both, lambda r: _kappa(_is_scar(_joined(r, "first")), _is_scar(_joined(r, "second")))
+        ),
+    }
+    others = {
+        "type_right": _over(both, who_both, _type_right),
+        "scar_off_skin": _over(rows, who, _off_skin),
+    }
+    curve = _curve(np.concatenate([_is_scar(row.first) for row in rows]), np.concatenate([row.scar for row in rows]))
+    figures = {name: asdict(estimate) for name, estimate in {**areas, **kappas, **others}.items()}
+    return {
+        "photos": len(rows),
+        "photos_of_both": len(both),
+        **figures,
+        "roc": curve,
+        "readers_point": _readers_point(both) if both else [None, None],
+        "by_photo": sorted(([row.path, row.within] for row in rows if row.within == row.within), key=lambda r: r[1]),
+    }
+
+
+def clear_types(
+    photos: Sequence[LabelledPhoto], probabilities: np.ndarray, readings: Mapping[str, Reading]
+) -> dict[str, Any]:
+    """Compute accuracy and calibration error on photos without a label whose type both readers call clear.
+
+    Args:
+        photos: photos of `UNTYPED` scars, N of them.
+        probabilities: calibrated, float [N, 3].
+        readings: by the photo's sha256 what readers saw.
+    """
+    rows, types = [], []
+    for row, photo in enumerate(photos):
+        reading = readings.get(digest_of(photo.path))
+        judged = np.array(list(reading.types.values())) if reading else np.zeros((0, len(SCAR_TYPES)))
+        if len(judged) > 1 and judged.min(axis=0).max() > CLEAR:
+            rows.append(row)
+            types.append(int(judged.min(axis=0).argmax()))
+    if not rows:
+        return {"photos": 0}
+    chosen, truth = probabilities[rows], np.array(types)
+    subjects = [photos[row].subject or "" for row in rows]
+    return {
+        "photos": len(rows),
+        "accuracy": asdict(bootstrap_mean(chosen.argmax(axis=1) == truth, subjects)),
+        "expected_calibration_error": calibration_error(chosen, truth),
+    }
+
+
+def extent_changes(classifiers: Mapping[LabelledPhoto, Classifier]) -> dict[str, Any]:
+    """Compute how much the extent of all scars changes, as a share of itself, when a photo changes but not the skin.
+
+    Args:
+        classifiers: photos, each with the classifier to ask about it; those where it sees a scar count.
+    """
+    changes: dict[str, list[float]] = {name: [] for name in REPEATS}
+    subjects: dict[str, list[str]] = {name: [] for name in REPEATS}
+    for photo, classifier in classifiers.items():
+        image = read_image(photo.path)
+        for name in REPEATS:
+            before, after = (sum(classifier.predict(change(image)).extent.values()) for change in REPEATS[name])
+            if before:
+                changes[name].append(abs(after - before) / before)
+                subjects[name].append(photo.subject or str(photo.path))
+    return {name: asdict(_median(values, subjects[name])) for name, values in changes.items() if values}
+
+
+def _median(values: Sequence[float], subjects: Sequence[str]) -> Estimate:
+    array = np.array(values)
+    return bootstrap(lambda rows: float(np.median(array[rows])), subjects)
+
+
+class _Row:
+    """One photo: flat arrays of its 64 cells."""
+
+    def __init__(self, reading: Reading, cells: np.ndarray, threshold: float, photo: LabelledPhoto) -> None:
+        self.path, self.subject = str(photo.path), photo.subject or str(photo.path)
+        self.first = _marks(reading.cells[FIRST])
+        self.second = _marks(reading.cells[SECOND]) if SECOND in reading.cells else None
+        self.scar = _scar(cells).ravel()
+        self.seen = self.scar >= threshold
+        self.type = cells[: len(SCAR_TYPES)].argmax(axis=0).ravel()
+
+    @property
+    def within(self) -> float:
+        """Area under the ROC curve of this photo's cells; NaN where all are alike."""
+        return auroc(_is_scar(self.first), self.scar)
+
+
+def _marks(rows: Sequence[str]) -> np.ndarray:
+    """Return the index into `MAP_CLASSES` of each cell, int [64]."""
+    return np.array([CELL_MARKS.index(mark) for row in rows for mark in row])
+
+
+def _is_scar(marks: np.ndarray) -> np.ndarray:
+    return marks < len(SCAR_TYPES)
+
+
+def _scar(cells: np.ndarray) -> np.ndarray:
+    return cells[: len(SCAR_TYPES)].sum(axis=0)
+
+
+def _joined(rows: Sequence[_Row], name: str) -> np.ndarray:
+    return np.concatenate([getattr(row, name) for row in rows])
+
+
+def _over(rows: Sequence[_Row], subjects: Sequence[str], figure: Callable[[list[_Row]], float]) -> Estimate:
+    """Estimate a figure of photos, with an interval over resampled subjects."""
+    return bootstrap(lambda chosen: figure([rows[i] for i in chosen]), subjects, resamples=_RESAMPLES)
+
+
+_RESAMPLES: Final = 300  # each goes through some thousand cells
+
+
+def _mean_within(rows: Sequence[_Row], subjects: Sequence[str]) -> Estimate:
+    areas = np.array([row.within for row in rows])
+    return bootstrap_mean(np.nan_to_num(areas), subjects, weights=~np.isnan(areas))
+
+
+def _auroc_alike(rows: Sequence[_Row]) -> float:
+    first, second = _is_scar(_joined(rows, "first")), _is_scar(_joined(rows, "second"))
+    alike = first == second
+    return auroc(first[alike], _joined(rows, "scar")[alike])
+
+
+def _kappa(one: np.ndarray, other: np.ndarray) -> float:
+    """Return Cohen's kappa of two bool arrays (Cohen, Educational and Psychological Measurement 1960)."""
+    agreed = (one == other).mean()
+    by_chance = one.mean() * other.mean() + (1 - one.mean()) * (1 - other.mean())
+    return float((agreed - by_chance) / (1 - by_chance)) if by_chance < 1 else float("nan")
+
+
+def _type_right(rows: Sequence[_Row]) -> float:
+    first, second = _joined(rows, "first"), _joined(rows, "second")
+    agreed = _is_scar(first) & (first == second)
+    return float((_joined(rows, "type")[agreed] == first[agreed]).mean()) if agreed.any() else float("nan")
+
+
+def _off_skin(rows: Sequence[_Row]) -> float:
+    scar = _joined(rows, "scar")
+    return float(scar[_joined(rows, "first") == _NO_SKIN].sum() / scar.sum())
+
+
+def _readers_point(rows: Sequence[_Row]) -> list[float]:
+    """Return the false and the true positive rate of the second reader against the first."""
+    first, second = _is_scar(_joined(rows, "first")), _is_scar(_joined(rows, "second"))
+    return [float(second[~first].mean()), float(second[first].mean())]
+
+
+def _curve(truth: np.ndarray, score: np.ndarray) -> list[list[float]]:
+    """Return points [false positive rate, true positive rate] of the ROC curve at the `THRESHOLDS`."""
+    thresholds = np.concatenate([np.linspace(0.0, 0.1, 11), THRESHOLDS, [0.8, 0.9, 1.01]])
+    return [[float((score[~truth] >= t).mean()), float((score[truth] >= t).mean())] for t in thresholds]

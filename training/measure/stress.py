@@ -1,0 +1,269 @@
+"""Changes of a photo that should not change the answer, and the scores of photos so changed.
+
+Every change maps an RGB uint8 [H, W, 3] photo to another one and depends on nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import cv2
+import numpy as np
+
+from ...datasets.canonical import ORIENTATIONS, turned
+from ...datasets.labels import SCAR_TYPES
+from ...datasets.photos import LabelledPhoto
+from ...datasets.reading.reader import read_image
+from ...datasets.transform import Framed, frame, shrunk
+from ...inference.engine import Engine
+from .scores import Change, ScoredPhotos, score_framed, score_photos
+
+ORIGINAL: Final = "original"
+EQUALISED: Final = "equalised"
+SHRUNK: Final = "shrunk"
+
+TURNS: Final = tuple(ORIENTATIONS)[1:]
+"""The seven orientations, for `canonical.turned`, that differ from the photo as it is."""
+
+PHOTOS_A_TYPE: Final = 100
+"""Photos of each type that are tried at most: a photo takes fifty forward passes."""
+
+EQUAL_SIDE: Final = 256  # pixels
+EQUAL_QUALITY: Final = 75
+
+_ZOOM: Final = 1.1
+_BOX: Final = (0.45, 0.20)  # of width and height: what hides a pair of eyes
+_BOX_TOP: Final = 0.15  # of the height
+_BORDER: Final = 0.06  # of the shorter side
+_CAPTION: Final = "before treatment"
+_CAPTION_WIDTH: Final = 0.6  # of the photo's width
+
+CORRUPTED_SIDE: Final = 224
+"""Long side in pixels of a photo that is corrupted: the strengths are made for pictures of this size."""
+
+STRENGTHS: Final = {
+    "noise": (0.08, 0.12, 0.18, 0.26, 0.38),  # standard deviation, of 0..1
+    "blur": (1, 2, 3, 4, 6),  # standard deviation in pixels
+    "compression": (25, 18, 15, 10, 7),  # JPEG quality
+    "darkness": (0.1, 0.2, 0.3, 0.4, 0.5),  # taken from the value of HSV, of 0..1
+    "contrast": (0.4, 0.3, 0.2, 0.1, 0.05),  # times the distance from the mean
+}
+"""Common corruptions at five strengths, as ImageNet-C has them (Hendrycks & Dietterich, ICLR 2019).
+
+Only its brightness is turned around: a photo of skin is rather too dark than too bright.
+"""
+
+_CHUNK: Final = 32  # photos the network sees at a time
+_TIMED: Final = 12  # photos: enough for a mean of the seconds
+
+
+def zoomed(image: np.ndarray, factor: float) -> np.ndarray:
+    """Cut out the middle, 1/factor of each side: no pixel is invented."""
+    height, width = (max(1, round(side / factor)) for side in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return np.ascontiguousarray(image[top : top + height, left : left + width])
+
+
+def lit(image: np.ndarray, factor: float) -> np.ndarray:
+    """Multiply the values of the pixels, and clip them."""
+    return np.clip(np.rint(image * factor), 0, 255).astype(np.uint8)
+
+
+def compressed(image: np.ndarray, quality: int) -> np.ndarray:
+    """Save as JPEG and read back."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return read_image(data.tobytes())
+
+
+def with_box(image: np.ndarray) -> np.ndarray:
+    """Paste a white box into the upper middle, as over eyes."""
+    height, width = image.shape[:2]
+    box_width, box_height = round(_BOX[0] * width), round(_BOX[1] * height)
+    top, left = round(_BOX_TOP * height), (width - box_width) // 2
+    pasted = image.copy()
+    pasted[top : top + box_height, left : left + box_width] = 255
+    return pasted
+
+
+def with_border(image: np.ndarray) -> np.ndarray:
+    """Add a black border on all sides."""
+    border = max(1, round(_BORDER * min(image.shape[:2])))
+    return cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+
+
+def with_caption(image: np.ndarray) -> np.ndarray:
+    """Write white words with a dark outline along the lower edge."""
+    height, width = image.shape[:2]
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    scale = _CAPTION_WIDTH * width / cv2.getTextSize(_CAPTION, font, 1.0, 1)[0][0]
+    stroke = max(1, round(scale))
+    place = (round((1.0 - _CAPTION_WIDTH) / 2 * width), round(0.95 * height))
+    written = image.copy()
+    cv2.putText(written, _CAPTION, place, font, scale, (30, 30, 30), 3 * stroke, cv2.LINE_AA)
+    cv2.putText(written, _CAPTION, place, font, scale, (255, 255, 255), stroke, cv2.LINE_AA)
+    return written
+
+
+def equalised(image: np.ndarray) -> np.ndarray:
+    """Make files alike: the largest centred square, 256 px wide, JPEG quality 75.
+
+    Resolution, aspect ratio and padding at the sides then tell nothing about where a photo comes from.
+    """
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    square = image[top : top + side, left : left + side]
+    return compressed(cv2.resize(square, (EQUAL_SIDE, EQUAL_SIDE), interpolation=cv2.INTER_AREA), EQUAL_QUALITY)
+
+
+def corrupted(image: np.ndarray, name: str, strength: float) -> np.ndarray:
+    """Corrupt a photo, shrunk before, in the way `name` of `STRENGTHS`."""
+    return _CORRUPTIONS[name](shrunk(image, CORRUPTED_SIDE), strength)
+
+
+def _noise(image: np.ndarray, deviation: float) -> np.ndarray:
+    random = np.random.default_rng(zlib.crc32(image.tobytes()))  # each photo has its own noise, always the same
+    return _clipped(image + 255.0 * deviation * random.standard_normal(image.shape))
+
+
+def _blur(image: np.ndarray, deviation: float) -> np.ndarray:
+    return cv2.GaussianBlur(image, (0, 0), deviation)
+
+
+def _compression(image: np.ndarray, quality: float) -> np.ndarray:
+    return compressed(image, round(quality))
+
+
+def _darkness(image: np.ndarray, less: float) -> np.ndarray:
+    # Hue and saturation stay where all channels are scaled by what the largest, the value, loses.
+    value = np.maximum(image.max(axis=2, keepdims=True), 1).astype(np.float32)
+    return _clipped(image * np.maximum(value - 255.0 * less, 0.0) / value)
+
+
+def _contrast(image: np.ndarray, factor: float) -> np.ndarray:
+    mean = image.mean(axis=(0, 1), keepdims=True)
+    return _clipped(mean + factor * (image - mean))
+
+
+def _clipped(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+_CORRUPTIONS: Final[Mapping[str, Callable[[np.ndarray, float], np.ndarray]]] = {
+    "noise": _noise,
+    "blur": _blur,
+    "compression": _compression,
+    "darkness": _darkness,
+    "contrast": _contrast,
+}
+
+
+def turn_name(turn: int) -> str:
+    """Name the photo in another orientation, a number for `canonical.turned`."""
+    return f"turned_{turn}"
+
+
+def square_name(turn: int) -> str:
+    """Name the network's square in another orientation: what the network alone makes of it."""
+    return f"square_{turn}"
+
+
+def corruption_name(name: str, level: int) -> str:
+    """Name a corruption at a level, 1 to 5."""
+    return f"{name}_{level}"
+
+
+def _turned_photo(image: np.ndarray, turn: int) -> np.ndarray:
+    return np.ascontiguousarray(turned(image, turn))
+
+
+def _changes() -> Iterator[tuple[str, Change]]:
+    yield ORIGINAL, lambda image: image
+    for turn in TURNS:
+        yield turn_name(turn), partial(_turned_photo, turn=turn)
+    yield "lighter", partial(lit, factor=1.2)
+    yield "darker", partial(lit, factor=0.8)
+    yield "zoom_reference", partial(zoomed, factor=_ZOOM)
+    yield "zoom_in", partial(zoomed, factor=_ZOOM**2)
+    yield "jpeg_50", partial(compressed, quality=50)
+    yield "white_box", with_box
+    yield "black_border", with_border
+    yield "caption", with_caption
+    yield SHRUNK, partial(shrunk, side=CORRUPTED_SIDE)
+    for name, strengths in STRENGTHS.items():
+        for level, strength in enumerate(strengths, start=1):
+            yield corruption_name(name, level), partial(corrupted, name=name, strength=strength)
+
+
+CHANGES: Final[Mapping[str, Change]] = dict(_changes())
+"""Every change of a photo by name. A zoom by -10 % has none: it leads from "zoom_reference" to the whole photo."""
+
+ALL_CHANGES: Final = (*CHANGES, *map(square_name, TURNS), EQUALISED)
+"""Names of all that `score_changes` scores, in order."""
+
+
+def tried_photos(photos: Sequence[LabelledPhoto], *, seed: int = 0) -> list[LabelledPhoto]:
+    """Choose the photos that are changed: those of the three types, at most `PHOTOS_A_TYPE` of each, by lot."""
+    random = np.random.default_rng(seed)
+    chosen: list[LabelledPhoto] = []
+    for name in SCAR_TYPES:
+        of_type = [photo for photo in photos if photo.label == name]
+        drawn = random.permutation(len(of_type))[:PHOTOS_A_TYPE]
+        chosen += [of_type[i] for i in sorted(drawn)]
+    return chosen
+
+
+def score_changes(
+    engine: Engine, photos: Sequence[LabelledPhoto], *, everything: Sequence[LabelledPhoto] = ()
+) -> dict[str, ScoredPhotos]:
+    """Score photos under every change, one photo at a time.
+
+    Args:
+        engine: what runs the network.
+        photos: those of the three types to change in every way.
+        everything: photos of all kinds, to score "equalised".
+
+    Returns:
+        By name: the `CHANGES`, the turned squares, and "equalised".
+    """
+    names = ALL_CHANGES[:-1]
+    rows = ScoredPhotos.joined([part for photo in photos for part in _scored_views(engine, photo)])
+    scores = {name: rows.taken(range(i, len(rows.photos), len(names))) for i, name in enumerate(names)}
+    return {**scores, EQUALISED: score_photos(engine, everything, change=equalised)}
+
+
+def _scored_views(engine: Engine, photo: LabelledPhoto) -> Iterator[ScoredPhotos]:
+    image = read_image(photo.path)
+    views = [frame(change(image), engine.card.size) for change in CHANGES.values()]
+    views += _turned_squares(views[0])
+    for start in range(0, len(views), _CHUNK):
+        chunk = views[start : start + _CHUNK]
+        yield score_framed(engine, [photo] * len(chunk), chunk)
+
+
+def _turned_squares(framed: Framed) -> list[Framed]:
+    return [framed._replace(square=_turned_photo(framed.square, turn)) for turn in TURNS]
+
+
+def averaging_seconds(engine: Engine, photos: Sequence[LabelledPhoto]) -> dict[str, float]:
+    """Time the first photos from file to scores, by the network's square alone and by its eight orientations.
+
+    Returns:
+        `forward_passes` a photo, mean seconds a photo with one pass and with all (`seconds_one`, `seconds_all`), and
+        their `seconds_ratio`.
+    """
+    photos, passes = photos[:_TIMED], len(ORIENTATIONS)
+    _seconds(engine, photos[:1], passes)  # warms up
+    one, every = _seconds(engine, photos, 1), _seconds(engine, photos, passes)
+    return {"forward_passes": passes, "seconds_one": one, "seconds_all": every, "seconds_ratio": every / one}
+
+
+def _seconds(engine: Engine, photos: Sequence[LabelledPhoto], passes: int) -> float:
+    started = time.perf_counter()
+    for photo in photos:
+        framed = frame(read_image(photo.path), engine.card.size)
+        score_framed(engine, [photo] * passes, [framed, *_turned_squares(framed)][:passes])
+    return (time.perf_counter() - started) / len(photos)
