@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CARD = (ROOT / "model" / "weights" / "MODEL_CARD.md").read_text(encoding="utf-8")
 DATASHEET = (ROOT / "datasets" / "DATASHEET.md").read_text(encoding="utf-8")
-ARCHIVES = (ROOT / "inference" / "ARCHIVES.md").read_text(encoding="utf-8")
+ARCHIVES = (ROOT / "inference" / "batch" / "ARCHIVES.md").read_text(encoding="utf-8")
 MEASURED = json.loads((ROOT / "model" / "weights" / "evaluation.json").read_text(encoding="utf-8"))
 
 
