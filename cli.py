@@ -1,4 +1,4 @@
-"""The command `scarlens`: a thin door to the commands, which says what is wrong in one line."""
+"""The command line: finds the command to run, and reports what went wrong in one line."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from scarlens.inference.wording import NOTICE
 from scarlens.training.commands import commands as measuring
 
 NOBODY_READS: Final = 1
-"""Exit status when standard output was closed, as by `head`; the one that typer and rich give as well."""
+"""Exit status when standard output was closed, as by `head`. typer and rich use the same."""
 
 USER_ERROR: Final = 2
-"""Exit status when a user can mend what is wrong."""
+"""Exit status for errors that the user can fix."""
 
 INTERRUPTED: Final = 130
-"""Exit status when somebody stopped the work."""
+"""Exit status after Ctrl-C."""
 
 # The base of what typer raises for a wrong command line: click's own class, or that of the copy of click which newer
 # versions of typer bring and keep to themselves.
@@ -36,7 +36,7 @@ UsageError: Final = cast(type[Exception], typer.BadParameter.__mro__[1])
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Say in one line that somebody stopped the work, and what to do next where the command has told it.
+    """Turn Ctrl-C into one line on standard error, with the next step if the command named one.
 
     Raises:
         typer.Exit: with the status of an interruption.
@@ -49,7 +49,7 @@ def _stoppable() -> Iterator[None]:
 
 
 class Commands(TyperGroup):
-    """The commands; typer alone would end an interrupted one without a word."""
+    """The command group. typer by itself exits silently on Ctrl-C."""
 
     def make_context(self, *args: Any, **settings: Any) -> Any:
         """Read the arguments."""
@@ -86,7 +86,7 @@ def _version() -> str:
 
 
 def _model() -> str:
-    """Return the digest of the model that ships, read from the form that needs no runtime."""
+    """Return the digest of the bundled model. Reading safetensors needs no inference runtime."""
     from scarlens.model.checkpoint import load_checkpoint
 
     try:
@@ -101,17 +101,17 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print versions and exit.")
     ] = False,
 ) -> None:
-    """Hold the options that stand before a command; without a text of its own, the help keeps the one above."""
+    """Define the options that come before a command. The help text is the app's."""
 
 
 def main(command: str | None = None) -> None:
-    """Run the command line; `command` is put before its arguments, for scripts that are one command."""
+    """Run the command line. Scripts that are a single command pass its name as `command`."""
     _write_any_text()
     sys.exit(_status([command, *sys.argv[1:]] if command else sys.argv[1:]))
 
 
 def _status(arguments: list[str]) -> int:
-    """Run a command line, say in one line what is wrong with it, and return the exit status."""
+    """Run a command line, report errors in one line, and return the exit status."""
     if PLAIN:
         _plain_help()
     try:
@@ -129,14 +129,14 @@ def _status(arguments: list[str]) -> int:
 
 
 def _write_any_text() -> None:
-    """Let no character end the work: an encoding such as ASCII has no bars and no accents."""
+    """Replace characters that the terminal's encoding lacks, instead of crashing on them."""
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
 
 
 def _flush() -> None:
-    """Write out what was printed: here it is understood that the disk is full or nobody reads, later it is not."""
+    """Flush standard output here, where a full disk or a closed pipe can still be reported."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -145,7 +145,7 @@ def _flush() -> None:
 
 
 def _say_usage(error: Any, arguments: list[str]) -> None:
-    """Say what is wrong with a command line, and where to look; of an empty one, typer has shown the help."""
+    """Report a usage error and point to the help. For an empty command line, typer has already shown the help."""
     text = " ".join(error.format_message().split()).rstrip(".")
     if text:
         # An option without its value comes without the command that it was given to.

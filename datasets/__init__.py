@@ -1,1 +1,1 @@
-"""From files to arrays: the ground floor, which imports nothing else of the project."""
+"""Photo files and labels go in, arrays come out. The ground floor: it imports nothing else from this project."""

@@ -1,4 +1,4 @@
-"""The training augmentation. Only training imports this module; prediction never does."""
+"""The training augmentation. Only training imports this module."""
 
 import string
 from typing import Final, NamedTuple
@@ -17,7 +17,7 @@ _BORDERED: Final = 0.2
 _LETTERED: Final = 0.3
 
 _WEB_SIDES: Final = (160, 512)
-"""Range of the long side in pixels that larger photos are shrunk to: resolution must not tell the source."""
+"""Range of long sides in pixels to which larger photos are shrunk, so that resolution cannot reveal the source."""
 
 
 class View(NamedTuple):
@@ -33,11 +33,11 @@ class View(NamedTuple):
 
 
 class Augmentation:
-    """Random views of a photo, each decided by the seed of the call alone.
+    """Random views of a photo. The seed of a call decides the view.
 
-    albumentations keeps a random state per process: forked DataLoader workers draw the same augmentations and repeat
-    them each epoch. Seeding each call makes views differ between photos, workers and epochs, and repeat exactly
-    when a run is resumed, with any number of workers.
+    albumentations keeps one random state per process, so forked DataLoader workers would draw the same augmentations
+    every epoch. With a seed for each call, views differ between photos and epochs, and a resumed run repeats them
+    exactly, with any number of workers.
     """
 
     size: int
@@ -69,7 +69,7 @@ class Augmentation:
         )
 
     def __call__(self, image: np.ndarray, scar_map: ScarMap, *, seed: int) -> View:
-        """Turn an RGB uint8 [H, W, 3] photo, and what is known about its places, into a random view."""
+        """Return a random view of an RGB uint8 [H, W, 3] photo and its scar map."""
         # Each with its own seed: with one for all, the same numbers would decide on crop and contrast.
         filed, framed, marks = np.random.SeedSequence(seed).generate_state(3).tolist()
         self._filed.set_random_seed(filed)
@@ -85,12 +85,12 @@ class Augmentation:
 
 
 def with_marks(image: np.ndarray, places: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Paste what web photos carry onto copies, at random: a box, a border, letters.
+    """Paste a box, a border or letters onto copies of a photo and its places, at random, as web photos have them.
 
     Args:
         image: RGB uint8 [H, W, 3].
-        places: uint8 [H, W], as in `scar_map.ScarMap`; what is pasted shows no skin there.
-        random: decides.
+        places: uint8 [H, W], as in `scar_map.ScarMap`; pasted areas become "no skin".
+        random: source of randomness.
     """
     box, border, letters = random.random(3) < (_BOXED, _BORDERED, _LETTERED)
     marked, places = image.copy(), places.copy()
@@ -130,7 +130,7 @@ def _write_letters(image: np.ndarray, random: np.random.Generator) -> None:
 
 
 def _colour(random: np.random.Generator) -> tuple[int, int, int]:
-    """Draw black or white mostly, else any colour."""
+    """Draw a colour: black or white in 80 % of cases."""
     if random.random() < 0.8:
         return (255, 255, 255) if random.random() < 0.5 else (0, 0, 0)
     red, green, blue = random.integers(256, size=3).tolist()

@@ -1,6 +1,6 @@
-"""What gives a label away without showing a scar, taken out of a photo: padding, pasted boxes, light, orientation.
+"""Remove from a photo what could give its label away without showing a scar: padding, boxes, light, orientation.
 
-Every step here depends on the photo alone, so that training, evaluation and prediction see the same picture.
+Every step depends on the photo alone, so training, evaluation and prediction see the same picture.
 """
 
 from typing import Final
@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 ORIENTATIONS: Final = range(8)
-"""The eight ways to turn and mirror a square, as numbers for `turned`."""
+"""The eight rotations and reflections of a square, as arguments of `turned`."""
 
 BRIGHTNESS: Final = 120.0
-"""Mean luma, 0 to 255, that `with_even_light` aims at: about that of the web photos this project was built on."""
+"""Mean luma, 0 to 255, that `with_even_light` produces: about that of the photos this project was built on."""
 
 _LONGEST: Final = 512  # pixels: flat areas are looked for in a copy that is no larger
 _PADDING_SPREAD: Final = 3  # levels of 255: JPEG keeps flat padding within it
@@ -29,7 +29,7 @@ _GAINS: Final = (0.5, 2.5)  # beyond, noise or clipped light is all there is
 
 
 def turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn an array [H, W, ...] by quarters and mirror it: 0 leaves it alone, 0 to 3 turn it, 4 to 7 mirror it too."""
+    """Rotate an array [H, W, ...] by quarter turns; orientations 4 to 7 are also mirrored. 0 changes nothing."""
     quarters = np.rot90(array, orientation % 4)
     return np.swapaxes(quarters, 0, 1) if orientation >= 4 else quarters
 
@@ -48,13 +48,13 @@ def turned_back(array: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def canonical_orientation(image: np.ndarray) -> int:
-    """Return the orientation in which the light falls from the top left, and more from the top than from the left.
+    """Return the orientation in which the light comes from the top left, and more from the top than from the left.
 
-    Light decides how relief looks, and skin has no upright side: seen with the light from one side, a photo and its
-    seven other orientations are the same picture, and get the same answer to the last bit ("canonicalisation", Kaba
-    et al., ICML 2023), unless two orientations are lit exactly alike. Where the light comes from is the first moment of
-    the luma, without its darkest and brightest tenths: hair, boxes and highlights are no light on skin. All numbers are
-    whole: no order of adding changes them.
+    Light decides how relief looks, and skin has no upright side. With the light from a fixed side, a photo and its
+    seven other orientations become the same picture and get the same answer, bit for bit ("canonicalisation", Kaba
+    et al., ICML 2023), unless two orientations are lit exactly alike. The direction of the light is the first moment
+    of the luma without its darkest and brightest tenths, which are hair, boxes and highlights. Integer arithmetic
+    makes the result independent of the order of summation.
 
     Args:
         image: RGB uint8 [H, W, 3].
@@ -75,7 +75,7 @@ def canonical_orientation(image: np.ndarray) -> int:
 
 
 def _tenths(luma: np.ndarray) -> tuple[int, int]:
-    """Return the levels below and above which a tenth of the pixels lie."""
+    """Return the 10th and the 90th percentile of the grey levels."""
     below = np.cumsum(cv2.calcHist([luma], [0], None, [256], [0, 256]).ravel().astype(np.int64))
     return int(np.searchsorted(below, luma.size / 10)), int(np.searchsorted(below, luma.size * 9 / 10))
 
@@ -86,14 +86,14 @@ def _moment(sums: np.ndarray) -> int:
 
 
 def content_window(image: np.ndarray, *, averaged: bool = False) -> tuple[int, int, int, int]:
-    """Find the photo within flat padding of any colour, also where letters stand on the padding.
+    """Find the photo inside flat padding of any colour. The padding may carry letters.
 
     Args:
         image: uint8 [H, W, 3], any colour order.
-        averaged: whether its pixels are means of the camera's.
+        averaged: whether its pixels are averages of the camera's pixels.
 
     Returns:
-        top, bottom, left, right in pixels; the whole image where there is no padding, or nothing else.
+        top, bottom, left, right in pixels; the whole image if it has no padding or is nothing but padding.
     """
     step = _step(image)
     small = image[::step, ::step]
@@ -114,7 +114,7 @@ def flat_areas(image: np.ndarray, *, averaged: bool = False) -> np.ndarray:
 
     Args:
         image: uint8 [H, W, 3], any colour order.
-        averaged: whether its pixels are means of the camera's.
+        averaged: whether its pixels are averages of the camera's pixels.
 
     Returns:
         uint8 [h, w], 1 where flat, over a copy of the image with sides of at most 512 pixels.
@@ -136,9 +136,9 @@ def flat_areas(image: np.ndarray, *, averaged: bool = False) -> np.ndarray:
 
 
 def filled(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Fill masked pixels smoothly from what surrounds them, by averages over ever larger areas ("pull-push").
+    """Fill masked pixels smoothly from their surroundings, with averages over growing areas ("pull-push").
 
-    Gortler et al., "The lumigraph", SIGGRAPH 1996. An image that is masked all over is left alone.
+    Gortler et al., "The lumigraph", SIGGRAPH 1996. A fully masked image is returned unchanged.
 
     Args:
         image: uint8 [H, W, 3], any colour order.
@@ -166,7 +166,7 @@ def _pulled(weighted: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def with_even_light(image: np.ndarray) -> np.ndarray:
-    """Scale the values of an RGB uint8 [H, W, 3] photo so that its mean luma comes to `BRIGHTNESS`."""
+    """Scale an RGB uint8 [H, W, 3] photo to a mean luma of `BRIGHTNESS`."""
     gain = float(np.clip(BRIGHTNESS / max(mean_luma(image), 1.0), *_GAINS))
     return cv2.convertScaleAbs(image, alpha=gain)
 
@@ -177,10 +177,10 @@ def mean_luma(image: np.ndarray) -> float:
 
 
 def sharpness(image: np.ndarray) -> float:
-    """Return how much of the contrast of an RGB uint8 [H, W, 3] photo is fine detail; blur lowers it, light does not.
+    """Measure how much of the contrast of an RGB uint8 [H, W, 3] photo is fine detail. Blur lowers it, light does not.
 
-    The standard deviation of the Laplacian of the luma over that of the luma itself; 0 for a flat photo. The variance
-    of the Laplacian is a usual measure of focus (Pech-Pacheco et al., ICPR 2000); the division takes contrast out.
+    The standard deviation of the luma's Laplacian divided by that of the luma; 0 for a flat photo. The variance of
+    the Laplacian is a common measure of focus (Pech-Pacheco et al., ICPR 2000); the division removes contrast.
     """
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     contrast = float(luma.std())
@@ -193,7 +193,7 @@ def _step(image: np.ndarray) -> int:
 
 
 def _padding(rows: np.ndarray, spread: int) -> int:
-    """Count the rows of uint8 [H, W, 3], from the first on, that are flat and of the first one's colour."""
+    """Count the leading rows of uint8 [H, W, 3] that are flat and have the colour of the first one."""
     colour = np.median(rows[0], axis=0)
     for number, row in enumerate(rows):
         row = row.astype(np.int16)

@@ -1,10 +1,10 @@
-"""The common base of everything that a user can mend, and how names are shown that may hold anything."""
+"""The base class of errors that a user can fix, and how to print untrusted names."""
 
 
 class ScarlensError(Exception):
-    """Something a user can mend: the message says what was expected, what came, and what to do."""
+    """An error that the user can fix: the message says what was expected, what was found, and what to do."""
 
 
 def printable(text: str) -> str:
-    """Return a text as one line: characters that control, reorder or cannot be encoded are escaped as Python does."""
+    """Return a text as one printable line: control, bidirectional and unencodable characters are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

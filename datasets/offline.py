@@ -1,4 +1,4 @@
-"""Nothing leaves this machine: the switches that keep libraries from calling home."""
+"""Switches that keep libraries from calling home. Nothing leaves this machine."""
 
 import os
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ SWITCHES: Final[Mapping[str, str]] = {
     "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks PyPI for newer versions
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-"""Environment variables, each read once: when its library is imported. Child processes inherit them."""
+"""Environment variables. Each library reads its own once, when imported; child processes inherit them."""
 
 
 def stay_offline() -> None:
-    """Switch off what calls home; call it before importing onnxruntime, albumentations or ray.
+    """Turn off telemetry and update checks. Call it before importing onnxruntime, albumentations or ray.
 
-    A value that the user has set wins.
+    A value set by the user wins.
     """
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""Labelled photos: folders per class or a CSV manifest become one list with labels, kinds and subjects."""
+"""Labelled photos: class folders or a CSV manifest become one list with labels, classes and subjects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .reading.reader import ImageReadError, read_bytes, read_image
 
 
 class PhotoSetError(ScarlensError, ValueError):
-    """The labelled data cannot be used as it is; the message says what to mend."""
+    """The labelled data cannot be used as it is; the message says what to fix."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class LabelledPhoto:
     Attributes:
         path: the file.
         label: a name of `SCAR_TYPES`, `UNTYPED` or `OUT_OF_SCOPE`.
-        kind: the label as a user groups it: the scar type, or the name of the out-of-scope folder, such as "keloid".
-        subject: whose skin it shows; photos of one subject never stand on both sides of a split. None when not known.
-        extra: whether it is only learned from and never measured with, as a rendered photo is.
-        copies: number of the group of photos that show the same picture; None when they were not compared.
+        kind: the class as the user named it: the scar type, or the name of the out-of-scope folder, such as "keloid".
+        subject: the person; a split never separates photos of one subject. None if unknown.
+        extra: whether it is for training only, never for evaluation, like a rendered photo.
+        copies: number of its group of near-duplicates; None if photos were not compared.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class LabelledPhoto:
 
     @property
     def type_index(self) -> int:
-        """Index into `SCAR_TYPES`, or -1 when the photo shows none of them, or nobody said which."""
+        """Index into `SCAR_TYPES`; -1 if the photo shows none of them or the type is unknown."""
         return SCAR_TYPES.index(self.label) if self.label in SCAR_TYPES else -1
 
     @property
@@ -63,7 +63,7 @@ def load_photos(
         sources: one or several folders or `.csv` manifests.
         out_of_scope: names of folders or manifest labels that show none of the three types, such as "keloid";
             "out_of_scope" itself need not be named.
-        extra: folders or manifests of photos to learn from and never to measure with, such as rendered ones.
+        extra: folders or manifests of photos for training only, such as rendered ones.
 
     Raises:
         PhotoSetError: unknown class, missing column, missing file, or no photo at all.
@@ -161,24 +161,24 @@ def readable_photos(
     compare: bool = True,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[list[LabelledPhoto], list[ImageReadError]]:
-    """Read every photo once, so that a bad file is known before the first epoch and not in the middle of one.
+    """Read every photo once, so that bad files are known before training starts.
 
-    Photos that show the same picture (`look_alikes`) get the number of their group. One without a subject gets that of
-    its group: a name that stands in it, or else one made up. Where a group has several subjects, that is for the user
-    to mend, for `splits.refuse_parted` to refuse, or to merge.
+    Near-duplicates get the number of their group. A photo without a subject gets the subject of its group, or a new
+    one. If a group has several subjects, the user fixes it, `splits.refuse_parted` refuses the split, or `merge`
+    makes them one.
 
     Args:
         photos: the photos to check.
-        merge: whether to make one subject of subjects that share a picture.
-        compare: whether to look for copies, which is most of the work. Photos that come without a subject are compared
-            all the same.
-        advance: called twice a photo, for a progress bar: when it is read and when it is compared.
+        merge: whether subjects that share a picture become one.
+        compare: whether to look for near-duplicates, which takes most of the time. Photos without a subject are always
+            compared.
+        advance: called twice per photo, for a progress bar: when it is read and when it is compared.
 
     Returns:
-        The photos that can be read, each with a subject and its group, and the errors of the others.
+        The readable photos, each with a subject and its group, and the errors of the others.
 
     Raises:
-        PhotoSetError: when no photo of the three types is left.
+        PhotoSetError: no photo of the three types is left.
     """
     good: list[LabelledPhoto] = []
     prints: list[Fingerprint] = []
@@ -204,12 +204,12 @@ def readable_photos(
 def each_readable(
     photos: Iterable[LabelledPhoto], errors: list[ImageReadError], *, advance: Callable[[], None]
 ) -> Iterator[tuple[LabelledPhoto, bytes, np.ndarray]]:
-    """Yield the photos that can be read, each with its file's content and its picture, RGB uint8 [H, W, 3].
+    """Yield the readable photos, each with its file's content and its picture, RGB uint8 [H, W, 3].
 
     Args:
         photos: the photos.
-        errors: where the errors of the others are put.
-        advance: called after each photo; twice for one that cannot be read, since it will not be compared.
+        errors: list to which the errors of the others are appended.
+        advance: called after each photo, and twice for an unreadable one, since it will not be compared.
     """
     for photo in photos:
         try:
@@ -224,7 +224,7 @@ def each_readable(
 
 
 def _with_own_subjects(photos: Sequence[LabelledPhoto]) -> list[LabelledPhoto]:
-    """Give photos without a subject the first that stands in their group of copies, or one made up for it."""
+    """Give photos without a subject the first one in their group of near-duplicates, or a new one."""
     named = sorted((photo.subject, photo.copies) for photo in photos if photo.subject)
     name_of = {group: name for name, group in reversed(named)}
     return [
@@ -234,11 +234,11 @@ def _with_own_subjects(photos: Sequence[LabelledPhoto]) -> list[LabelledPhoto]:
 
 
 def with_subjects(photos: Sequence[LabelledPhoto], groups: np.ndarray) -> list[LabelledPhoto]:
-    """Give a subject to photos without one, and the same subject to people who share a photo.
+    """Give photos without a subject one, and merge subjects that share a photo.
 
     Args:
         photos: the photos.
-        groups: int [N], their near-duplicate groups, numbered from 0.
+        groups: int [N], the group of near-duplicates of each photo, numbered from 0.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -262,10 +262,10 @@ def with_subjects(photos: Sequence[LabelledPhoto], groups: np.ndarray) -> list[L
 
 
 def measured_and_extra(photos: Sequence[LabelledPhoto]) -> tuple[list[LabelledPhoto], list[LabelledPhoto]]:
-    """Part the photos that may be measured with from those that are only learned from.
+    """Separate the photos for evaluation from those for training only.
 
     Raises:
-        PhotoSetError: when both show one subject, which would be learned from and measured with.
+        PhotoSetError: a subject is among both, so it would be trained on and evaluated.
     """
     measured = [photo for photo in photos if not photo.extra]
     extra = [photo for photo in photos if photo.extra]

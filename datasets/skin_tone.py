@@ -1,7 +1,7 @@
 """Skin tone of a photo as the individual typology angle (ITA), and the names of its groups.
 
-Camera, white balance and light decide much of it: the angle is a property of the photo, not of the person. It serves to
-ask whether a model does as well on photos of dark skin as on others, and for nothing else.
+Camera, white balance and light affect it strongly: the angle describes the photo, not the person. Its only use is to
+check whether a model works as well on photos of dark skin as on others.
 """
 
 from typing import Final

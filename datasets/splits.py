@@ -1,4 +1,4 @@
-"""Stratified folds that never part a subject, on scikit-learn's splitter."""
+"""Stratified folds that never split a subject, built on scikit-learn."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -19,10 +19,10 @@ class SplitError(ScarlensError, ValueError):
 
 
 def grouped_folds(kinds: Sequence[str], subjects: Sequence[str], *, folds: int, seed: int) -> np.ndarray:
-    """Deal photos into folds of similar mix, all photos of a subject into the same one.
+    """Shuffle photos into stratified folds. All photos of a subject go into the same fold.
 
     Args:
-        kinds: the class of each photo, which the folds are balanced over.
+        kinds: the class of each photo; folds have similar shares of each.
         subjects: the subject of each photo.
         folds: number of folds, at least 2.
         seed: seed of the shuffle.
@@ -31,7 +31,7 @@ def grouped_folds(kinds: Sequence[str], subjects: Sequence[str], *, folds: int, 
         The fold of each photo, int [N], 0 to folds - 1.
 
     Raises:
-        SplitError: when some class would be missing from a fold.
+        SplitError: a class would be missing from a fold.
     """
     kind_array, subject_array = np.asarray(kinds), np.asarray(subjects)
     for kind in np.unique(kind_array):
@@ -43,21 +43,21 @@ def grouped_folds(kinds: Sequence[str], subjects: Sequence[str], *, folds: int, 
             )
     # One subject may bring photos of several classes, so that a deal can miss a class: then the photos are dealt again.
     for deal in range(_DEALS):
-        fold_of_photo = _dealt(kind_array, subject_array, folds, seed + deal * _SEED_STEP)
+        fold_of_photo = _shuffled(kind_array, subject_array, folds, seed + deal * _SEED_STEP)
         if all(set(kind_array[fold_of_photo == fold]) == set(kinds) for fold in range(folds)):
             return fold_of_photo
     raise SplitError(f"no deal of {_DEALS} put every class into each of {folds} folds: ask for fewer folds")
 
 
 def refuse_parted(photos: Sequence[LabelledPhoto], parts: Sequence[int] | np.ndarray) -> None:
-    """Refuse a split that puts copies of one picture into different parts.
+    """Refuse a split that separates near-duplicates.
 
     Args:
         photos: photos that `photos.readable_photos` has compared; others cannot be checked.
-        parts: the part of each photo.
+        parts: the split that each photo belongs to.
 
     Raises:
-        SplitError: when copies are parted; the message names them.
+        SplitError: near-duplicates are in different splits; the message names them.
     """
     seen: dict[int, tuple[LabelledPhoto, int]] = {}
     parted: dict[int, str] = {}
@@ -71,13 +71,13 @@ def refuse_parted(photos: Sequence[LabelledPhoto], parts: Sequence[int] | np.nda
         shown = "; ".join(list(parted.values())[:_NAMED])
         more = f"; and {len(parted) - _NAMED} more" if len(parted) > _NAMED else ""
         raise SplitError(
-            f"the split parts {len(parted)} groups of photos that show the same picture, which would be learned from "
-            f"and measured with: {shown}{more}. Give each group one subject in a manifest, or let --copies merge do "
-            "that; --copies allow measures all the same. `scarlens audit` shows them side by side"
+            f"the split separates {len(parted)} groups of near-duplicates, so photos would be trained on and "
+            f"evaluated: {shown}{more}. Give each group one subject in the manifest, or use --copies merge; "
+            "--copies allow accepts inflated figures. `scarlens audit` shows them side by side"
         )
 
 
-def _dealt(kinds: np.ndarray, subjects: np.ndarray, folds: int, seed: int) -> np.ndarray:
+def _shuffled(kinds: np.ndarray, subjects: np.ndarray, folds: int, seed: int) -> np.ndarray:
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     fold_of_photo = np.full(len(kinds), -1)
     for fold, (_, held_out) in enumerate(splitter.split(kinds, kinds, subjects)):

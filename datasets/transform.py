@@ -1,10 +1,9 @@
-"""The one evaluation transform: from an upright photo to the network's input, in OpenCV and NumPy only.
+"""The evaluation transform: an upright photo becomes the network's input. OpenCV and NumPy only.
 
-Training, evaluation, prediction, export and folders all go through these functions. Large photos are reduced
-(`reduction`), padding is trimmed, pasted boxes are filled, the light is made even and comes from one side
-(`canonical`). All that is left stays in view: its long side becomes the network's input size, and the rest of the
-square is filled by reflecting the photo, because a centre crop can cut a scar away and stretching would change its
-shape.
+Training, evaluation, prediction and export all use these functions. They shrink large photos (`reading.reduction`),
+trim padding, fill pasted boxes and normalise the light (`canonical`). The whole rest of the photo stays in view: its
+long side is scaled to the network's input size, and its reflection fills the square. A centre crop could cut a scar
+away, and stretching would change its shape.
 """
 
 from typing import Final, NamedTuple
@@ -30,23 +29,23 @@ IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 
 
 _DETAIL: Final = 0.8
-"""Pixels of a photo that are kept for each pixel along the network's square.
+"""Pixels kept along a photo's side for each pixel along the side of the network's square.
 
-Photos of scars are larger than those of other skin; detail that only some have must not tell them apart. What more of
-it is worth was measured: nothing (`training/EXPERIMENTS.md`).
+Photos of scars are larger than photos of other skin, so fine detail would reveal the class. More detail did not improve
+the map when measured (`training/EXPERIMENTS.md`).
 """
 
 
 class Placement(NamedTuple):
-    """How a photo came into the network's square: turned, cut out, scaled to fit, turned again.
+    """How a photo was placed in the network's square: rotated, trimmed, scaled, rotated again.
 
     Attributes:
-        first: the orientation, for `canonical.turned`, of the whole upright photo.
-        height: of the photo so turned and reduced, in pixels.
-        width: likewise.
-        window: top, bottom, left, right in pixels of the photo so turned and reduced: what padding left over.
-        second: the orientation of what was cut out, where padding or boxes had misled the first.
-        factor: pixels of the photo along a side of each pixel that it was reduced to.
+        first: orientation, for `canonical.turned`, of the whole upright photo.
+        height: height of the photo after that rotation and reduction, in pixels.
+        width: width of the photo after that rotation and reduction, in pixels.
+        window: top, bottom, left and right of what remains inside the padding, in those pixels.
+        second: orientation of the trimmed photo; differs from 0 if padding or boxes misled the first.
+        factor: reduction factor: pixels of the photo along a side of each reduced pixel.
     """
 
     first: int
@@ -67,9 +66,9 @@ class Framed(NamedTuple):
 
     Attributes:
         square: RGB uint8 [S, S, 3].
-        placement: how it came there.
-        brightness: mean luma of the photo before its light was evened, 0 to 255.
-        sharpness: as `canonical.sharpness`, at the network's scale.
+        placement: how the photo was placed there.
+        brightness: mean luma before normalisation, 0 to 255.
+        sharpness: `canonical.sharpness` at the network's scale.
     """
 
     square: np.ndarray
@@ -79,13 +78,13 @@ class Framed(NamedTuple):
 
 
 class FramedPhoto(NamedTuple):
-    """A photo that was read and framed.
+    """A photo that has been read and framed.
 
     Attributes:
-        framed: as the network sees it.
-        height: of the upright photo in pixels.
-        width: likewise.
-        preview: the upright photo, small, for people to look at: a JPEG without metadata; None unless asked for.
+        framed: the photo as the network sees it.
+        height: height of the upright photo in pixels.
+        width: width of the upright photo in pixels.
+        preview: small JPEG of the upright photo, without metadata; None unless requested.
     """
 
     framed: Framed
@@ -95,18 +94,18 @@ class FramedPhoto(NamedTuple):
 
 
 def read_framed(source: Source, size: int, *, preview: int = 0) -> FramedPhoto:
-    """Read a photo and bring it into the network's square of `size` pixels.
+    """Read a photo and frame it for a network with inputs of `size` pixels.
 
-    A large JPEG is decoded whole only where padding was found: where that ends is a matter of single levels, which
-    scaled decoding may change.
+    A large JPEG is decoded at reduced scale, unless it has padding: finding the edge of padding needs exact grey
+    levels, which scaled decoding can change.
 
     Args:
         source: the photo.
         size: side of the square.
-        preview: longest side in pixels of a preview, or 0 for none; a smaller photo stays as it is.
+        preview: longest side in pixels of the preview, or 0 for none; smaller photos are not enlarged.
 
     Raises:
-        ImageReadError: the source is no photo that can be read.
+        ImageReadError: the source cannot be read as a photo.
     """
     read = isinstance(source, bytes | np.ndarray)
     name, content = (None, source) if read else (str(source), read_bytes(source))
@@ -119,7 +118,7 @@ def read_framed(source: Source, size: int, *, preview: int = 0) -> FramedPhoto:
 
 
 def jpeg_preview(image: np.ndarray, side: int) -> bytes:
-    """Return a JPEG without metadata of an RGB uint8 [H, W, 3] photo, its longest side at most `side` pixels."""
+    """Encode an RGB uint8 [H, W, 3] photo as a JPEG without metadata, at most `side` pixels long."""
     scale = min(1.0, side / max(image.shape[:2]))
     height, width = (max(1, round(length * scale)) for length in image.shape[:2])
     small = image if scale == 1.0 else cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
@@ -127,7 +126,7 @@ def jpeg_preview(image: np.ndarray, side: int) -> bytes:
 
 
 def frame(image: np.ndarray | ReducedPhoto, size: int) -> Framed:
-    """Bring an upright RGB uint8 [H, W, 3] photo, or what `reduced` made of one, into a square of `size` pixels."""
+    """Frame an upright RGB uint8 [H, W, 3] photo, or one that `reduced` has shrunk, in a square of `size` pixels."""
     pixels, factor, *_ = image if isinstance(image, ReducedPhoto) else reduced(image)
     first = canonical_orientation(pixels)
     upright = turned_copy(pixels, first)
@@ -143,7 +142,7 @@ def frame(image: np.ndarray | ReducedPhoto, size: int) -> Framed:
 
 
 def placed(places: np.ndarray, placement: Placement, size: int) -> np.ndarray:
-    """Bring whole numbers over a photo, [H, W], into the square as the photo came there, without blending them."""
+    """Move an integer map over a photo, [H, W], into the square in which the photo was placed. Nearest neighbour."""
     upright = cv2.resize(
         turned_copy(places, placement.first),
         (placement.width, placement.height),
@@ -165,7 +164,7 @@ def _fit_mask(mask: np.ndarray, size: int) -> np.ndarray:
 
 
 def fit_square(image: np.ndarray, size: int) -> np.ndarray:
-    """Scale the long side to `size` and reflect the photo at its borders to fill a square around its centre.
+    """Scale the long side to `size` and fill the square around the photo with its reflection.
 
     Args:
         image: uint8 [H, W, 3], any colour order.
@@ -183,7 +182,7 @@ def fit_square(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def shrunk(image: np.ndarray, side: int) -> np.ndarray:
-    """Shrink the long side of a uint8 [H, W, 3] photo to `side` pixels; a smaller photo stays as it is."""
+    """Shrink the long side of a uint8 [H, W, 3] photo to `side` pixels; smaller photos are not enlarged."""
     scale = side / max(image.shape[:2])
     if scale >= 1.0:
         return image

@@ -1,4 +1,4 @@
-"""The commands that take photos in and give answers out; what they need is imported when they run."""
+"""The commands that answer questions about photos. Heavy imports happen inside the commands."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from .prediction import Prediction
 
 SOME_ERRORS: Final = 3
-"""Exit status when the work is done but some files could not be read."""
+"""Exit status when some files could not be read. The others were processed."""
 
 TO_MEND: Final = 1
-"""Exit status of a doctor that found something to mend."""
+"""Exit status of `doctor` when something needs fixing."""
 
 _STDIN: Final = Path("-")
-"""Stands for a photo on standard input; a file of this name is given with its folder's path."""
+"""Means standard input. For a file called "-", write "./-"."""
 _STDIN_NAME: Final = "standard input"
 
 _PANEL: Final = "Photos in, answers out"
@@ -78,7 +78,7 @@ commands = typer.Typer()
     ),
 )
 def predict(
-    photos: Annotated[list[Path], typer.Argument(help="Image files; - is one on standard input.")],
+    photos: Annotated[list[Path], typer.Argument(help="Image files; - reads one from standard input.")],
     as_json: AsJson = False,
     overlay: Annotated[Path | None, typer.Option(help="Folder for pictures of where each type is seen.")] = None,
     checkpoint: Checkpoint = None,
@@ -88,7 +88,7 @@ def predict(
     active_acne: ActiveAcne = None,
     keloid_history: KeloidHistory = None,
 ) -> None:
-    """Classify photos: the plausible types, where they are seen, and what the documents say about treating them."""
+    """Classify photos. Prints the plausible types, where they are seen, and what the documents say about treatment."""
     from .regions import overlay_files
 
     context = told(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
@@ -117,7 +117,7 @@ def predict(
 
 
 def _predict_one(answer: Callable[[Path | bytes], Prediction], photo: Path, picture: Path | None) -> Prediction:
-    """Classify a photo and write its overlay: one whose overlay cannot be written has an error and no answer."""
+    """Classify a photo and write its overlay. If the overlay cannot be written, that is the photo's error."""
     from ..datasets.reading.reader import ImageReadError, read_image
     from .regions import write_overlay
 
@@ -136,7 +136,7 @@ def _name(photo: Path) -> str:
 
 
 def _standard_input() -> bytes:
-    """Return what stands on standard input, and of too much a little more than the reader takes."""
+    """Return the bytes on standard input. Of too many, return just enough for the reader to refuse them."""
     from ..datasets.reading.reader import MAX_BYTES, ImageReadError
 
     expected = "the bytes of one photo, as in: scarlens predict - < cheek.jpg"
@@ -165,16 +165,18 @@ def batch(
         ),
     ],
     checkpoint: Checkpoint = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run of this table.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the interrupted run that wrote this table.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that read photos; by default one for each core.")
     ] = None,
     engine: Annotated[
         Literal["plain", "ray"],
-        typer.Option(help="plain: this machine. ray: a cluster, from and to folders or URLs; needs the extra 'ray'."),
+        typer.Option(
+            help="plain: this machine. ray: a Ray cluster, which also reads and writes URLs; needs the extra 'ray'."
+        ),
     ] = "plain",
 ) -> None:
-    """Classify every file of a folder into a table with one row per file."""
+    """Classify every file in a folder. Writes a table with one row per file."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
     try:
         if engine == "ray":
@@ -209,8 +211,8 @@ def _batch_on_cluster(
     if not folder:  # which would be the current one
         raise ScarlensError("expected a folder of photos, found an empty name")
     if resume:
-        raise ScarlensError("--resume goes on with runs of one machine; with --engine ray begin anew in another folder")
-    with when_interrupted("begin anew in another folder"):
+        raise ScarlensError("--resume works with --engine plain only; with --engine ray, start again in another folder")
+    with when_interrupted("start again in another folder"):
         return predict_archive(folder, out, checkpoint=checkpoint, workers=workers)
 
 
@@ -222,10 +224,10 @@ def _batch_on_cluster(
     ),
 )
 def serve(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")] = 8321,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 8321,
     checkpoint: Checkpoint = None,
 ) -> None:
-    """Open a page on this machine to drop photos on, and an HTTP API beside it; needs the extra 'serve'."""
+    """Serve a page for dropping photos, and an HTTP API, on this machine. Needs the extra 'serve'."""
     from .doctor import lacking
 
     if missing := lacking("serve"):
@@ -278,7 +280,7 @@ def treatments(
     ),
 )
 def doctor(checkpoint: Checkpoint = None, as_json: AsJson = False) -> None:
-    """Check this installation: packages, devices, the checkpoint and its speed. Status 1 where something is to mend."""
+    """Check packages, devices, the checkpoint and its speed. Exits with 1 if something needs fixing."""
     from .doctor import examine
 
     diagnosis = examine(checkpoint)

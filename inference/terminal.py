@@ -24,7 +24,7 @@ LEADS: Final = os.environ.get("RANK", "0") == "0"
 PLAIN: Final = bool(os.environ.get("NO_COLOR"))
 """Whether the user wants no colours (https://no-color.org); rich by itself would still write bold and dim."""
 
-GO_ON: Final = "the same command with --resume goes on"
+GO_ON: Final = "run the same command with --resume to go on"
 """What to do when work is interrupted that can be resumed."""
 
 _console = partial(Console, highlight=False, color_system=None if PLAIN else "auto")

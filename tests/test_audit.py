@@ -143,7 +143,7 @@ def test_nothing_readable_is_a_verdict_and_no_crash(tmp_path: Path) -> None:
     (tmp_path / "boxcar" / "a.jpg").write_bytes(b"")
     found = audit(load_photos(tmp_path))
     assert len(found.verdict) == 3
-    assert "Training should not go ahead" in audit_page(found, notice="")
+    assert "Do not train yet" in audit_page(found, notice="")
     json.dumps(found.to_dict())
 
 

@@ -1,1 +1,1 @@
-"""Training scripts and measurement; nothing imports this package but the command line."""
+"""Labelled photos go in, a checkpoint and its figures come out. Only the command line imports this package."""

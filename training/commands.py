@@ -1,6 +1,6 @@
-"""The commands that prepare data, train and measure; what they need is imported when they run.
+"""The commands that prepare data, train and measure. Heavy imports happen inside the commands.
 
-As in the scripts they call, imports are absolute.
+Imports are absolute, as in the scripts that the commands call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scarlens.training.config import TrainConfig
 
 SHOULD_NOT_TRAIN: Final = 3
-"""Exit status of an audit that found what should be mended before training."""
+"""Exit status of an audit that found problems to fix before training."""
 
 _PANEL: Final = "Train and measure"
 
@@ -32,24 +32,24 @@ OutOfScope = Annotated[
     list[str], typer.Option(help="Name of a folder or label that shows none of the three types. May be repeated.")
 ]
 Extra = Annotated[
-    list[Path], typer.Option(help="As --data, but only trained on and never measured with, such as rendered photos.")
+    list[Path], typer.Option(help="Like --data, but for training only, never for evaluation; such as rendered photos.")
 ]
 
 Copies = Annotated[
     Literal["refuse", "merge", "allow"],
     typer.Option(
-        help="Photos of different subjects that show one picture: refuse a split that parts them, merge the subjects, "
-        "or allow figures that are too good.",
+        help="Near-duplicates under different subjects: refuse a split that separates them, merge their subjects, "
+        "or allow it, which inflates the figures.",
     ),
 ]
-Out = Annotated[Path, typer.Option(help="The run's folder, which is made.")]
-Config = Annotated[Path | None, typer.Option(help="YAML file with settings; every run folder holds one.")]
+Out = Annotated[Path, typer.Option(help="Run folder; created if missing.")]
+Config = Annotated[Path | None, typer.Option(help="YAML file with settings, such as the config.yaml of a run folder.")]
 Setting = Annotated[
     list[str],
     typer.Option("--set", metavar="NAME=VALUE", help="Change one setting, such as epochs=10. May be repeated."),
 ]
 Device = Annotated[str, typer.Option(help='"cpu", "cuda" or another torch device.')]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume the interrupted run in --out.")]
 
 commands = typer.Typer()
 
@@ -62,11 +62,11 @@ commands = typer.Typer()
 )
 def audit(
     data: Annotated[list[Path], typer.Argument(help="Folders with one sub-folder per class, or CSV manifests.")],
-    out: Annotated[Path, typer.Option(help="Folder for audit.html, with thumbnails, and audit.json; it is made.")],
+    out: Annotated[Path, typer.Option(help="Folder for audit.html and audit.json; created if missing.")],
     out_of_scope: OutOfScope = [],  # noqa: B006 - typer reads the default, nobody changes it
     as_json: AsJson = False,
 ) -> None:
-    """Find what would spoil a training: copies, contradictory labels, shortcuts. Status 3 where it should not start."""
+    """Find near-duplicates, contradictory labels and shortcuts. Exits with 3 if any should stop training."""
     from scarlens.datasets.audit.audit import audit as audit_photos
     from scarlens.datasets.audit.page import write_audit
     from scarlens.datasets.photos import load_photos
@@ -120,7 +120,7 @@ def train(
     device: Device = "cpu",
     resume: Resume = False,
 ) -> None:
-    """Train a checkpoint on labelled photos; without --data on photos of scars that are rendered first."""
+    """Train a checkpoint on labelled photos. Without --data, train on rendered photos."""
     resolved = _config(config, settings, out if resume else None, embedded=not data)
     if not data:
         copies = "allow"  # rendered one by one, no two are alike
@@ -156,14 +156,14 @@ def crossvalidate(
     extra: Extra = [],  # noqa: B006
     config: Config = None,
     settings: Setting = [],  # noqa: B006
-    folds: Annotated[int, typer.Option(min=2, help="Folds that never part a subject.")] = 5,
-    repeats: Annotated[int, typer.Option(min=1, help="How often to deal the photos anew.")] = 1,
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds. A fold never splits a subject.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Repeat with the photos reshuffled.")] = 1,
     copies: Copies = "refuse",
     device: Device = "cpu",
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure honestly: train and test on folds that never part a subject."""
+    """Train and evaluate on folds that never split a subject."""
     resolved = _config(config, settings, out if resume else None)
     photos = _labelled_photos(data, out_of_scope, extra, copies)
 
@@ -195,7 +195,7 @@ def evaluate(
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Measure a checkpoint on labelled photos of people it was not trained on."""
+    """Evaluate a checkpoint on labelled photos of people it was not trained on."""
     from scarlens.training.evaluate import evaluate as evaluate_checkpoint
 
     photos = _labelled_photos(data, out_of_scope, [], copies="allow")
@@ -230,7 +230,7 @@ def _config(file: Path | None, settings: list[str], resumed: Path | None, *, emb
 
 
 def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path], copies: str) -> list[LabelledPhoto]:
-    """Load and check photos; name each bad file now, before any work is done with the others."""
+    """Load and check photos, and report every bad file before training starts."""
     from scarlens.datasets.photos import load_photos, readable_photos
 
     photos = load_photos(data, out_of_scope=out_of_scope, extra=extra)
@@ -239,7 +239,7 @@ def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path
     for error in errors:
         report(f"left out: {error}")
     unnamed = sum(photo.subject is None for photo in photos)
-    stand_in = f"; {unnamed} came without a subject, copies of a picture stand in for it" if unnamed else ""
+    stand_in = f"; {unnamed} have no subject and are grouped with their near-duplicates" if unnamed else ""
     report(f"{len(good)} photos of {len({photo.subject for photo in good})} subjects{stand_in}")
     return good
 

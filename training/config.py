@@ -1,4 +1,4 @@
-"""Every setting of a training run, in one frozen dataclass, each with its reason."""
+"""The settings of a training run in one frozen dataclass, each with its reason."""
 
 from __future__ import annotations
 
@@ -17,81 +17,81 @@ from ..datasets.transform import IMAGENET_MEAN, IMAGENET_STD
 
 
 class ConfigError(ScarlensError, ValueError):
-    """A setting is unknown or has the wrong type or range; the message says which and what would do."""
+    """A setting is unknown or has the wrong type or range; the message names it and says what is valid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Settings of a training run; the resolved values go into the run folder and the checkpoint."""
+    """Settings of a training run. The resolved values are saved in the run folder and the checkpoint."""
 
     trunk: str = "mobilenet_v2"
-    """torchvision name. Small: a few dozen photos a type cannot feed more, and it ships in 9 MB."""
+    """torchvision name. Small, because a few dozen photos per type cannot train a larger one."""
 
     weights: str | None = "DEFAULT"
-    """Pretrained weights: torchvision's name (downloaded) or a local .safetensors file. None starts from nothing."""
+    """Pretrained weights: a torchvision name (downloaded) or a local .safetensors file. None: random weights."""
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Per-channel mean, RGB on 0..1, that the pretrained weights expect. torchvision's all expect ImageNet's."""
+    """Per-channel mean, RGB on 0..1, that the pretrained weights expect: ImageNet's for torchvision's weights."""
 
     std: tuple[float, float, float] = IMAGENET_STD
     """Per-channel standard deviation, RGB on 0..1, that the pretrained weights expect."""
 
     size: int = 384
-    """Side of the square input in pixels: at 224 a scar is smaller than a position of the map."""
+    """Side of the square input in pixels. At 224, a scar is smaller than a position of the map."""
 
     epochs: int = 20
-    """Passes over the photos at most; the learning rate falls to zero over them."""
+    """Maximum number of epochs. The learning rate falls to zero over them."""
 
     per_type: int = 64
-    """Photos of each type that an epoch shows; `loader.BalancedBatches` says how many of the others."""
+    """Photos of each type per epoch; `batches.loader.BalancedBatches` says how many of the others."""
 
     batch_size: int = 32
-    """Photos a step over all processes together, so that their number does not change what a step learns from."""
+    """Photos per step over all processes, so results do not depend on the number of processes."""
 
     learning_rate: float = 2e-4
-    """Peak for the trunk: low, because its features are good already."""
+    """Peak learning rate of the trunk. Low, because its features are good already."""
 
     head_learning_rate: float = 2e-3
-    """Peak for the head, which starts from zero."""
+    """Peak learning rate of the neck and the heads, which are trained from scratch."""
 
     weight_decay: float = 0.05
-    """AdamW's. Few photos: decay keeps the trunk close to simple."""
+    """AdamW's weight decay, against overfitting on few photos."""
 
     dropout: float = 0.2
-    """On what the heads read; half of it drops whole channels in front of the neck."""
+    """Dropout rate of the heads' input. Half of it drops whole channels before the neck."""
 
     label_smoothing: float = 0.05
-    """Raters agree on half of the scars: no label deserves full belief."""
+    """Labels are noisy: expert raters agree on about half of the scars."""
 
     frozen_stages: int | None = None
-    """First children of the trunk that stay as pretrained; what they make of a view is computed once.
+    """Number of leading trunk stages that stay as pretrained. Their output is computed once per view.
 
-    None: up to the first map that the heads read, where there are pretrained weights.
+    None: all stages up to the first map that the heads read, if there are pretrained weights.
     """
 
     views: int = 48
-    """Augmented views of each photo with scars, made before training; a sixth of it of the others."""
+    """Augmented views of each photo with scars, computed before training. Other photos get a sixth of them."""
 
     freeze_batchnorm: bool = True
-    """Keep the pretrained batch statistics: small mixed batches estimate worse ones. Not without pretraining."""
+    """Keep the pretrained batch statistics: small batches estimate worse ones. Ignored without pretraining."""
 
     average_decay: float = 0.98
-    """Per step, of the running average of weights that is evaluated and kept: steadier than the last step's."""
+    """Decay per step of the running average of the weights, which is evaluated and saved."""
 
     validation_fraction: float = 0.2
-    """Share of photos, whole subjects, for early stopping and calibration. 0 trains on everything, to the end."""
+    """Share of photos, in whole subjects, for early stopping and calibration. 0: train on all, to the last epoch."""
 
     patience: int = 8
-    """Epochs without a better validation loss before training stops."""
+    """Epochs without a better validation loss before training stops early."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 runs the network in mixed precision: twice as fast where the processor knows it."""
+    """bfloat16 uses mixed precision: twice as fast on processors that support it."""
 
     workers: int = 2
-    """Processes that read and augment photos; the results do not depend on their number."""
+    """Processes that read and augment photos. Results do not depend on their number."""
 
     seed: int = 0
-    """Of weights, split, order and dropout."""
+    """Seed of weights, split, order and dropout."""
 
     def __post_init__(self) -> None:
         """Refuse settings out of range."""
@@ -128,7 +128,7 @@ class TrainConfig:
 
     @classmethod
     def from_yaml(cls, path: Path) -> Self:
-        """Read settings from a YAML file; what it does not name keeps its default.
+        """Read settings from a YAML file. Missing settings keep their defaults.
 
         Raises:
             ConfigError: no such file, unknown key, wrong type or value out of range.
@@ -154,7 +154,7 @@ class TrainConfig:
         return replace(self, **{name: _converted(name, value, hints[name]) for name, value in settings.items()})
 
     def with_texts(self, settings: Iterable[str]) -> Self:
-        """Return a copy with some settings changed, each given as a text "NAME=VALUE" with the value in YAML.
+        """Return a copy with some settings changed, each given as "NAME=VALUE" with the value in YAML.
 
         Raises:
             ConfigError: as `with_settings`, or no "=".
@@ -168,7 +168,7 @@ class TrainConfig:
         return self.with_settings(**changes)
 
     def to_yaml(self) -> str:
-        """Return all settings as YAML, which `from_yaml` reads back to an equal configuration."""
+        """Return all settings as YAML that `from_yaml` reads back."""
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         return yaml.safe_dump(plain, sort_keys=False)
 

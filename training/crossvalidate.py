@@ -1,4 +1,4 @@
-"""Cross-validation by subject: the honest figure, and the held-out scores that a checkpoint is calibrated with.
+"""Cross-validation by subject: honest figures, and the held-out scores that calibrate a checkpoint.
 
 python training/crossvalidate.py --data photos/ --out runs/cv
 """
@@ -6,14 +6,14 @@ python training/crossvalidate.py --data photos/ --out runs/cv
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from scarlens.datasets.annotations.readings import read_readings
+from scarlens.datasets.annotations.readings import Reading, read_readings
 from scarlens.datasets.labels import UNTYPED
 from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
 from scarlens.datasets.splits import grouped_folds, refuse_parted
@@ -46,20 +46,43 @@ from scarlens.training.run import Team, TrainingError
 from scarlens.training.train import VIEWS_FOLDER, fit, with_validation
 
 LISTED: Final = 6
-"""Photos with the best and the worst map that a report shows."""
+"""Number of photos with the best and the worst map in the report."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """What one fold leaves behind.
+    """The result of one fold.
 
     Attributes:
         checkpoint: its network.
-        held_out: scores of the photos it held out; without changed ones in a process that does not lead.
+        held_out: scores of the photos it held out. Only the leading process has those of changed photos.
     """
 
     checkpoint: Path
     held_out: HeldOut
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What all folds share.
+
+    Attributes:
+        out: folder of the cross-validation.
+        team: the processes that share the work.
+        device: "cpu" or "cuda".
+        resume: whether finished folds are kept.
+        allow_parted: whether folds may separate near-duplicates.
+        tried: the photos that are also scored under changes.
+        readings: what blind readers saw, by sha256.
+    """
+
+    out: Path
+    team: Team
+    device: str
+    resume: bool
+    allow_parted: bool
+    tried: frozenset[LabelledPhoto]
+    readings: Mapping[str, Reading]
 
 
 def crossvalidate(
@@ -74,80 +97,117 @@ def crossvalidate(
     allow_parted: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Train and measure on folds that never part a subject.
+    """Train and evaluate on folds that never split a subject.
 
-    Within the training part of each fold, early stopping sees its own held-out subjects; the fold that is reported
-    decides nothing. Probabilities, plausible sets and thresholds of a fold come from the other folds' scores.
+    Early stopping uses its own held-out subjects within the training part of each fold, so the evaluated fold decides
+    nothing. Its probabilities, plausible sets and thresholds come from the scores of the other folds.
 
     Args:
-        photos: readable labelled photos with subjects; extra ones are learned from in every fold.
-        config: the settings; repeat r splits and trains with `config.seed + r`.
-        out: the folder, which is made: `report.html`, `metrics.json`, `predictions.csv`, `confusion.png`, and a run
-            folder per fold with `changes.csv`, the scores of changed photos.
+        photos: readable labelled photos with subjects; extra ones are trained on in every fold.
+        config: the settings. Repeat r shuffles and trains with `config.seed + r`.
+        out: output folder; created if missing: `report.html`, `metrics.json`, `predictions.csv`, `confusion.png`, and a
+            run folder per fold with `changes.csv`, the scores of changed photos.
         folds: number of folds.
-        repeats: how often to deal the photos anew; photos then count once a repeat.
+        repeats: number of times to reshuffle the photos. Each photo then counts once per repeat.
         device: "cpu" or "cuda".
-        resume: go on with an interrupted cross-validation in the same folder.
-        allow_parted: whether copies of one picture may stand in different folds, which flatters the figures.
+        resume: whether to resume an interrupted cross-validation in the same folder.
+        allow_parted: whether folds may separate near-duplicates, which inflates the figures.
         report: called with a line of text after each fold.
 
     Returns:
-        The figures that `metrics.json` holds; in a process that does not lead, without those of changed photos
-        and decided without limits of quality, which come from them.
+        The figures in `metrics.json`. In a process that does not lead they lack those of changed photos, and decisions
+        ignore the quality limits, which come from changed photos.
 
     Raises:
-        SplitError: when a class has too few subjects for the folds, or the folds part copies.
+        SplitError: a class has too few subjects for the folds, or the folds separate near-duplicates.
     """
     _claim_folder(out, config)
     measured, extra = measured_and_extra(photos)
-    kinds, subjects = [photo.kind for photo in measured], [photo.subject or "" for photo in measured]
-    team, readings = Team.joined(device), read_readings()
-    tried = set(tried_photos(measured))
+    setup = _Setup(
+        out=out,
+        team=Team.joined(device),
+        device=device,
+        resume=resume,
+        allow_parted=allow_parted,
+        tried=frozenset(tried_photos(measured)),
+        readings=read_readings(),
+    )
     done: list[Fold] = []
     calibrations: list[Calibration] = []
     for repeat in range(repeats):
         seeded = config.with_settings(seed=config.seed + repeat)
-        fold_of = grouped_folds(kinds, subjects, folds=folds, seed=seeded.seed)
-        if not allow_parted:
-            refuse_parted([*measured, *extra], [*fold_of, *[-1] * len(extra)])
-        for fold in range(folds):
-            run = out / f"repeat_{repeat}_fold_{fold}"
-            kept = [photo for photo, other in zip(measured, fold_of, strict=True) if other != fold]
-            held_out = [photo for photo, other in zip(measured, fold_of, strict=True) if other == fold]
-            training, validation = with_validation([*kept, *extra], seeded)
-            if not allow_parted:
-                refuse_parted([*training, *validation], [0] * len(training) + [1] * len(validation))
-            checkpoint = fit(
-                training, validation, seeded, run, device=device, resume=resume, views_folder=out / VIEWS_FOLDER
-            )
-            engine = TorchEngine(*network_of(checkpoint), device=device)
-            scored = score_photos(engine, held_out)
-            chosen = [photo for photo in held_out if photo in tried]
-            changed = _changed(engine, chosen, scored, run / CHANGES_FILE) if team.leads else {}
-            done.append(Fold(checkpoint, HeldOut(scored, changed, score_cells(engine, held_out, readings))))
-            report(f"repeat {repeat + 1}/{repeats}, fold {fold + 1}/{folds}: {_count_right(scored)}")
+        for number, (kept, held_out) in enumerate(_splits(measured, extra, folds, seeded.seed, setup)):
+            fold = _run_fold(setup, seeded, out / f"repeat_{repeat}_fold_{number}", kept, held_out)
+            report(f"repeat {repeat + 1}/{repeats}, fold {number + 1}/{folds}: {_count_right(fold.held_out.scored)}")
+            done.append(fold)
         calibrations += other_folds_calibrations([fold.held_out for fold in done[-folds:]])
+    command = f"scarlens crossvalidate --data DATA --out OUT --folds {folds} --repeats {repeats}"
+    figures = {"command": command, "folds": folds, "repeats": repeats}
+    return _measure_folds(setup, done, calibrations, figures)
+
+
+def _splits(
+    measured: Sequence[LabelledPhoto], extra: Sequence[LabelledPhoto], folds: int, seed: int, setup: _Setup
+) -> Iterator[tuple[list[LabelledPhoto], list[LabelledPhoto]]]:
+    """Yield for each fold the photos to train on, extra ones among them, and those held out."""
+    kinds, subjects = [photo.kind for photo in measured], [photo.subject or "" for photo in measured]
+    fold_of = grouped_folds(kinds, subjects, folds=folds, seed=seed)
+    if not setup.allow_parted:
+        refuse_parted([*measured, *extra], [*fold_of, *[-1] * len(extra)])
+    for fold in range(folds):
+        kept = [photo for photo, other in zip(measured, fold_of, strict=True) if other != fold]
+        held_out = [photo for photo, other in zip(measured, fold_of, strict=True) if other == fold]
+        yield [*kept, *extra], held_out
+
+
+def _run_fold(
+    setup: _Setup,
+    config: TrainConfig,
+    run: Path,
+    kept: Sequence[LabelledPhoto],
+    held_out: Sequence[LabelledPhoto],
+) -> Fold:
+    """Train on the kept photos in the run folder `run`, and score those held out."""
+    training, validation = with_validation(kept, config)
+    if not setup.allow_parted:
+        refuse_parted([*training, *validation], [0] * len(training) + [1] * len(validation))
+    checkpoint = fit(
+        training,
+        validation,
+        config,
+        run,
+        device=setup.device,
+        resume=setup.resume,
+        views_folder=setup.out / VIEWS_FOLDER,
+    )
+    engine = TorchEngine(*network_of(checkpoint), device=setup.device)
+    scored = score_photos(engine, held_out)
+    chosen = [photo for photo in held_out if photo in setup.tried]
+    changed = _changed(engine, chosen, scored, run / CHANGES_FILE) if setup.team.leads else {}
+    return Fold(checkpoint, HeldOut(scored, changed, score_cells(engine, held_out, setup.readings)))
+
+
+def _measure_folds(
+    setup: _Setup, done: Sequence[Fold], calibrations: Sequence[Calibration], begun: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Compute the figures over all folds, and let the leading process write the report."""
     joined = HeldOut.joined([fold.held_out for fold in done])
     everything = joined.scored
     decided = Decisions.joined([decide(f.held_out.scored, c) for f, c in zip(done, calibrations, strict=True)])
-    figures = {
-        "command": f"scarlens crossvalidate --data DATA --out OUT --folds {folds} --repeats {repeats}",
-        "folds": folds,
-        "repeats": repeats,
-        **measure(everything.photos, decided),
-        "uncalibrated": uncalibrated_figures(everything),
-    }
-    if team.leads:
-        write_atomically(out / CHANGES_FILE, changes_csv(joined.changed))
-        write_atomically(out / CELLS_FILE, cells_npz(joined.cells))
-        figures |= _trust(done, calibrations, everything, decided) | _maps(done, calibrations, folds)
-        write_report(out, figures, everything, decided, seen_in=lambda row: _seen(done, calibrations, row))
-        shutil.rmtree(out / VIEWS_FOLDER, ignore_errors=True)  # about a gigabyte, which nothing needs any more
+    figures = {**begun, **measure(everything.photos, decided), "uncalibrated": uncalibrated_figures(everything)}
+    if not setup.team.leads:
+        return figures
+    out = setup.out
+    write_atomically(out / CHANGES_FILE, changes_csv(joined.changed))
+    write_atomically(out / CELLS_FILE, cells_npz(joined.cells))
+    figures |= _trust(done, calibrations, everything, decided) | _maps(done, calibrations, begun["folds"])
+    write_report(out, figures, everything, decided, seen_in=lambda row: _seen(done, calibrations, row))
+    shutil.rmtree(out / VIEWS_FOLDER, ignore_errors=True)  # gigabytes that nothing needs any more
     return figures
 
 
 def _maps(done: Sequence[Fold], calibrations: Sequence[Calibration], folds: int) -> dict[str, Any]:
-    """Compute the map's figures of the first repeat, each photo by the network that held it out."""
+    """Compute the map's figures over the first repeat. The network that held a photo out judges it."""
     first = [*zip(done[:folds], calibrations[:folds], strict=True)]
     cells = {digest: found for fold, _ in first for digest, found in fold.held_out.cells.items()}
     thresholds = {digest: calibration.scar_threshold for fold, calibration in first for digest in fold.held_out.cells}
@@ -171,10 +231,10 @@ def _maps(done: Sequence[Fold], calibrations: Sequence[Calibration], folds: int)
 def _changed(
     engine: Engine, photos: Sequence[LabelledPhoto], scored: ScoredPhotos, file: Path
 ) -> dict[str, ScoredPhotos]:
-    """Score held-out photos under every change, or read the scores that an earlier start of this run left.
+    """Score held-out photos under every change, or reuse the scores of an earlier start of this run.
 
-    Those are taken only if they hold the same photos and, for the photos as they are, the same scores as now: weights
-    or the evaluation transform may have changed since.
+    They are reused only if the unchanged photos are the same and have the same scores: the weights or the evaluation
+    transform may have changed since.
     """
     if file.exists():
         changed = read_changes(file)
@@ -195,7 +255,7 @@ def _same(one: ScoredPhotos, other: ScoredPhotos) -> bool:
 def _trust(
     done: Sequence[Fold], calibrations: Sequence[Calibration], everything: ScoredPhotos, decided: Decisions
 ) -> dict[str, Any]:
-    """Compute the figures of changed photos, each decided with its fold's calibration."""
+    """Compute the figures of changed photos, with the calibration of each photo's fold."""
     parts = [(fold.held_out.changed, calibration) for fold, calibration in zip(done, calibrations, strict=True)]
     changed = {
         name: Decisions.joined([decide(scores[name], calibration) for scores, calibration in parts])
@@ -209,7 +269,7 @@ def _trust(
 
 
 def _seen(done: Sequence[Fold], calibrations: Sequence[Calibration], row: int) -> Prediction:
-    """Return what is seen in the photo of a row of all scores, by the network that held it out."""
+    """Return the prediction for the photo in a row of all scores, by the network that held it out."""
     ends = np.cumsum([len(fold.held_out.scored.photos) for fold in done])
     number = int(np.searchsorted(ends, row, side="right"))
     fold = done[number]
@@ -218,7 +278,7 @@ def _seen(done: Sequence[Fold], calibrations: Sequence[Calibration], row: int) -
 
 
 def other_folds_calibrations(folds: Sequence[HeldOut]) -> list[Calibration]:
-    """Fit, for each fold, a calibration on the scores of the others."""
+    """Fit a calibration for each fold on the scores of the other folds."""
     return [
         calibrated(HeldOut.joined([*folds[:number], *folds[number + 1 :]]), fitted_on="the other folds")
         for number in range(len(folds))
@@ -226,7 +286,7 @@ def other_folds_calibrations(folds: Sequence[HeldOut]) -> list[Calibration]:
 
 
 def _claim_folder(out: Path, config: TrainConfig) -> None:
-    """Make the folder and write the settings into it, unless it holds a cross-validation with other settings."""
+    """Create the folder and save the settings, unless it holds a cross-validation with other settings."""
     out.mkdir(parents=True, exist_ok=True)
     settings = out / "config.yaml"
     if settings.exists() and settings.read_text(encoding="utf-8") != config.to_yaml():

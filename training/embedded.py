@@ -1,7 +1,7 @@
-"""What `scarlens train` learns from when it is given no photos: rendered scars, with the trunk that ships.
+"""What `scarlens train` uses without --data: rendered scars and the bundled trunk.
 
-A newcomer sees the whole pipeline at work in minutes, offline and on two cores. The trunk that ships has learned from
-the public photos: what is trained from it must not be measured on them. Train on photographs for anything that matters.
+It shows a newcomer the whole pipeline in minutes, offline, on two cores. The bundled trunk was trained on the public
+photos, so nothing trained from it may be evaluated on them. For real use, train on photographs.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ..model.checkpoint import load_checkpoint
 from .config import TrainConfig
 
 COUNT: Final = 360
-"""Rendered photos: a quarter each of the three types and of clear skin."""
+"""Number of rendered photos: a quarter each of the three types and of clear skin."""
 
 EPOCHS: Final = 6
-"""Enough for renderings, which agree with their labels."""
+"""Enough for renderings, whose labels are exact."""
 
 
 VIEWS: Final = 3
@@ -27,7 +27,7 @@ PER_TYPE: Final = 32
 
 
 def embedded_config() -> TrainConfig:
-    """Return settings that start from the trunk of the checkpoint that ships: no download, and a short training."""
+    """Return settings for a short training that starts from the bundled trunk and downloads nothing."""
     weights = BUNDLED_CHECKPOINT.with_suffix(".safetensors")
     card = load_checkpoint(weights)[1]
     return TrainConfig(
@@ -43,6 +43,6 @@ def embedded_config() -> TrainConfig:
 
 
 def embedded_photos(out: Path, *, seed: int, advance: Callable[[], None]) -> Path:
-    """Render photos into `out`, unless an earlier start of the same run has, and return their manifest."""
+    """Render photos into `out`, unless an earlier start of this run has done so, and return their manifest."""
     manifest = out / "manifest.csv"
     return manifest if manifest.exists() else write_photos(out, count=COUNT, seed=seed, advance=advance)

@@ -1,4 +1,4 @@
-"""Turn the manifest of `../shared/more_photos` into one that `--data` takes.
+"""Convert the manifest of `../shared/more_photos` to one that `--data` accepts.
 
 python training/more_photos.py ../shared/more_photos/manifest.csv runs/more.csv
 """
@@ -13,7 +13,7 @@ from scarlens.datasets.writing.atomic import write_atomically
 
 
 def main(manifest: Path, out: Path) -> None:
-    """Write the columns file, label, subject; the classes of `skin_kinds`, which it calls groups, become labels."""
+    """Write the columns file, label and subject. The groups of `skin_kinds` become labels."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "label", "subject"])

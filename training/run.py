@@ -32,20 +32,17 @@ from .config import TrainConfig
 
 
 class TrainingError(ScarlensError, RuntimeError):
-    """Training cannot start or go on; the message says why and what is left."""
+    """Training cannot start or resume; the message says why and what was saved."""
 
 
 def diverged(what: str) -> str:
-    """Say what a user can do about a training that diverged."""
-    return (
-        f"{what}: lower the learning rate; "
-        "the best checkpoint of the epochs before, if there is one, stays in the run folder"
-    )
+    """Return an error message that says how to fix a diverged training."""
+    return f"{what}: lower the learning rate; the best checkpoint so far, if there is one, is still in the run folder"
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes that torchrun started, or this one alone."""
+    """The processes started by torchrun, or this one alone."""
 
     rank: int
     processes: int
@@ -53,7 +50,7 @@ class Team:
 
     @classmethod
     def joined(cls, device: str) -> Team:
-        """Join the processes that torchrun started, one GPU each where "cuda" is asked for."""
+        """Join the processes started by torchrun. With "cuda", each takes its own GPU."""
         device = usable_device(device)
         if not dist.is_torchelastic_launched():
             return cls(0, 1, torch.device(device))
@@ -69,7 +66,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this process validates, writes and reports."""
+        """Whether this process validates, writes files and reports."""
         return self.rank == 0
 
     def agreed(self, value: float) -> float:
@@ -85,7 +82,7 @@ class Run:
     """The state of one training run: network, optimiser, running average, and how far it has come."""
 
     def __init__(self, config: TrainConfig, photos: str, device: torch.device) -> None:
-        """Build the network from its seed and its pretrained weights; `photos` is the digest of what it trains on."""
+        """Build the network from its seed and pretrained weights. `photos` is the digest of the training photos."""
         torch.manual_seed(config.seed)
         self.config, self.photos, self.device = config, photos, device
         self.network = ScarNetwork(config.trunk, dropout=config.dropout)
@@ -107,15 +104,15 @@ class Run:
 
     @property
     def average(self) -> ScarNetwork:
-        """The running average of the weights, which is what is validated and kept."""
+        """The running average of the weights, which is validated and saved."""
         return cast(ScarNetwork, self.averaged.module)
 
     def standardise(self, views: FrozenViews, photos: Sequence[int]) -> None:
-        """Measure the features that the heads read on some photos as they are, before the first epoch.
+        """Measure mean and variance of the heads' input features on some unaugmented photos, before the first epoch.
 
         Args:
-            views: of all photos.
-            photos: numbers of those to measure on.
+            views: the views of all photos.
+            photos: indices of the photos to measure on.
         """
         self.network.eval()
         moments = []
@@ -131,12 +128,12 @@ class Run:
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """Number of finished epochs."""
         return len(self.history)
 
     @property
     def finished(self) -> bool:
-        """Whether the epochs or the patience have run out."""
+        """Whether the maximum number of epochs or the patience is reached."""
         return self.epoch >= self.config.epochs or self.epoch - self.best_epoch >= self.config.patience
 
     def check_finite(self) -> None:
@@ -151,7 +148,7 @@ class Run:
                     raise TrainingError(diverged(f"{name} is no longer finite after epoch {self.epoch + 1}"))
 
     def save(self, path: Path) -> None:
-        """Write the whole state, whole or not at all."""
+        """Write the state atomically."""
         buffer = io.BytesIO()
         torch.save(
             {
@@ -168,7 +165,7 @@ class Run:
         write_atomically(path, buffer.getvalue())
 
     def restore(self, path: Path) -> None:
-        """Go back to a saved state.
+        """Restore a saved state.
 
         Raises:
             TrainingError: when the file is damaged or belongs to a run with other settings.
@@ -188,14 +185,14 @@ class Run:
         self.history = state["history"]
 
     def card(self) -> Card:
-        """Describe the running average as a checkpoint that is not calibrated yet."""
+        """Return the card of the running average, without calibration."""
         training = {"config": _without_paths(self.config), "best_epoch": self.best_epoch}
         shape = {"trunk": self.config.trunk, "size": self.config.size, "mean": self.config.mean, "std": self.config.std}
         return Card(**shape, calibration=Calibration(), training=training)
 
 
 def _frozen_stages(network: ScarNetwork, config: TrainConfig) -> int:
-    """Return how many stages stay as they are: of random weights none does."""
+    """Return the number of frozen stages: none without pretrained weights."""
     if config.frozen_stages is None:
         return network.most_frozen if config.weights else 0
     if config.frozen_stages > network.most_frozen:
@@ -204,13 +201,13 @@ def _frozen_stages(network: ScarNetwork, config: TrainConfig) -> int:
 
 
 def _without_paths(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings as plain types, with the name of a weights file in place of this machine's path to it."""
+    """Return the settings as plain types, with the weights file's name instead of its path on this machine."""
     settings = asdict(config)
     return {**settings, "weights": Path(config.weights).name if config.weights else None}
 
 
 class RunLog:
-    """The log of one run; silent and without files in processes that do not lead."""
+    """The log of one run. Only the leading process writes."""
 
     def __init__(self, out: Path, *, enabled: bool) -> None:
         """Open the log in the run folder `out`."""
@@ -219,12 +216,12 @@ class RunLog:
         self._board: SummaryWriter | None = None
 
     def steps(self, batches: Iterable[Any], *, epoch: int, total: int) -> Iterator[Any]:
-        """Pass the batches of an epoch on, moving a bar where standard error is a terminal."""
+        """Yield the batches of an epoch, with a progress bar if standard error is a terminal."""
         hidden = not (self._enabled and ON_TERMINAL)
         yield from track(batches, f"epoch {epoch}", total=total, console=self._console, disable=hidden, transient=True)
 
     def epoch(self, history: Sequence[dict[str, float]], *, best_epoch: int) -> None:
-        """Write down the last row of `history`; the CSV always holds the whole of it, also after a resume."""
+        """Log the last row of `history`. The CSV is written anew each time, so it is complete after a resume too."""
         if not self._enabled:
             return
         if self._board is None:

@@ -4,7 +4,7 @@ One process, on the CPU or one GPU:
 
     python training/train.py --data photos/ --out runs/mine
 
-Several GPUs, or several machines (torchrun's own flags name them):
+Several GPUs or machines (see torchrun's own flags):
 
     torchrun --nproc-per-node 4 training/train.py --data photos/ --out runs/mine --device cuda
 """
@@ -58,16 +58,16 @@ CHECKPOINT_FILE: Final = "model.safetensors"
 VIEWS_FOLDER: Final = "views"
 
 STANDARDISED_ON: Final = 256
-"""Photos whose features are measured before the first epoch; more change nothing that matters."""
+"""Number of photos on which features are measured before the first epoch."""
 
 WHERE: Final = 2.0
-"""Weight of the map in the loss, beside 1 for the photo's type."""
+"""Weight of the map in the loss; the photo's type has 1."""
 
 WHETHER: Final = 0.5
-"""Weight of the scope in the loss: most of it follows from the map."""
+"""Weight of the scope in the loss. Small, because most of it follows from the map."""
 
 FEWEST_TO_CALIBRATE: Final = 10
-"""Photos of a type, of which one in ten may lie outside its plausible sets."""
+"""Fewest photos of a type that can calibrate plausible sets with 90 % coverage."""
 
 
 def train(
@@ -80,26 +80,26 @@ def train(
     held_out: HeldOut | None = None,
     allow_parted: bool = False,
 ) -> Path:
-    """Make a checkpoint: split off a validation part, fit, calibrate, measure and export.
+    """Make a checkpoint: split off validation photos, fit, calibrate, evaluate and export.
 
     Args:
         photos: readable labelled photos with subjects.
         config: the settings.
-        out: the run's folder, which is made: `model.safetensors`, `model.onnx`, `config.yaml`, `photos.csv`, `log.csv`,
+        out: run folder; created if missing: `model.safetensors`, `model.onnx`, `config.yaml`, `photos.csv`, `log.csv`,
             `learning_curve.png`, TensorBoard files, and `validation/` with figures and the confusion matrix.
         device: "cpu" or "cuda"; under torchrun each process takes its own GPU.
-        resume: go on with an interrupted run in the same folder.
-        held_out: scores to calibrate with, from a cross-validation with the same settings; without them the validation
-            part serves, and without that the probabilities stay raw.
-        allow_parted: whether copies of one picture may stand on both sides of the split, which flatters the figures.
+        resume: whether to resume an interrupted run in the same folder.
+        held_out: scores to calibrate with, from a cross-validation with the same settings. Default: those of the
+            validation photos; without these, probabilities stay uncalibrated.
+        allow_parted: whether the split may separate near-duplicates, which inflates the figures.
 
     Returns:
         The checkpoint, `model.safetensors`.
 
     Raises:
-        TrainingError: when the folder holds another run, or the loss stops being finite.
-        SplitError: when a class has too few subjects for a validation part, or the split parts copies.
-        PhotoSetError: when a type has no photo, or an extra photo shows a subject of the others.
+        TrainingError: the folder holds another run, or the loss is no longer finite.
+        SplitError: a class has too few subjects for a validation split, or the split separates near-duplicates.
+        PhotoSetError: a type has no photo, or an extra photo shows a subject of the others.
     """
     training, validation = with_validation(photos, config)
     if not allow_parted:
@@ -114,7 +114,7 @@ def train(
 def with_validation(
     photos: Sequence[LabelledPhoto], config: TrainConfig
 ) -> tuple[list[LabelledPhoto], list[LabelledPhoto]]:
-    """Part photos into those to learn from, extra ones among them, and a validation part of other subjects."""
+    """Split photos into training photos, extra ones among them, and validation photos of other subjects."""
     measured, extra = measured_and_extra(photos)
     if not config.validation_fraction:
         return [*measured, *extra], []
@@ -130,7 +130,7 @@ def _finish(
     validation: Sequence[LabelledPhoto],
     held_out: HeldOut | None,
 ) -> None:
-    """Calibrate the checkpoint, measure it on the validation part and write its ONNX form."""
+    """Calibrate the checkpoint, evaluate it on the validation photos and write its ONNX form."""
     tensors, card = load_checkpoint(checkpoint)
     engine = TorchEngine(*network_of(checkpoint))
     scored = score_photos(engine, validation)
@@ -156,8 +156,9 @@ def _say_what_calibration_lacks(scored: ScoredPhotos) -> None:
     fewest = min(labels.count(index) for index in range(len(SCAR_TYPES)))
     if fewest < FEWEST_TO_CALIBRATE:
         say(
-            f"calibrated on {fewest} photos of a type: expected at least {FEWEST_TO_CALIBRATE}, or plausible sets hold "
-            "nearly every type; give --calibrate-on predictions.csv of a cross-validation with the same settings"
+            f"only {fewest} photos of a type to calibrate on, expected at least {FEWEST_TO_CALIBRATE}: plausible sets "
+            "will hold nearly every type; give --calibrate-on predictions.csv of a cross-validation with the same "
+            "settings"
         )
 
 
@@ -171,26 +172,25 @@ def fit(
     resume: bool = False,
     views_folder: Path | None = None,
 ) -> Path:
-    """Train until the epochs or the patience run out, and keep the best weights.
+    """Train to the last epoch or until the patience runs out, and keep the best weights.
 
-    Everything random is decided by `config.seed` and the epoch, and the state is saved after every epoch: a run that
-    was killed and resumed ends, on the CPU, with the same weights as one that was left alone.
+    `config.seed` and the epoch decide everything random, and the state is saved after every epoch. On the CPU, a run
+    that was killed and resumed ends with the same weights as an uninterrupted one.
 
     Args:
-        training: photos to learn from, every scar type among them.
-        validation: photos of other subjects, for early stopping; empty to train to the last epoch.
+        training: photos to train on, with every scar type among them.
+        validation: photos of other subjects, for early stopping. If empty, training goes to the last epoch.
         config: the settings.
-        out: the run's folder, which is made.
+        out: run folder; created if missing.
         device: "cpu" or "cuda"; under torchrun each process takes its own GPU.
-        resume: go on from the last finished epoch where the folder has one.
-        views_folder: where the views are kept for other trainings; without it they are deleted at the end.
+        resume: whether to resume after the last finished epoch in the folder.
+        views_folder: folder in which to keep the views for other trainings. By default they are deleted at the end.
 
     Returns:
         The checkpoint, with an identity calibration.
 
     Raises:
-        TrainingError: when the folder holds another run, or the loss stops being finite; the best checkpoint so far
-            stays.
+        TrainingError: the folder holds another run, or the loss is no longer finite. The best checkpoint so far stays.
     """
     team = Team.joined(device)
     out.mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ def fit(
     batches = BalancedBatches(training, config, rank=team.rank, processes=team.processes)
     resumed = (out / STATE_FILE).exists()
     if resumed and not resume:
-        raise TrainingError(f"{out} holds a run already: give another --out, or --resume to go on with it")
+        raise TrainingError(f"{out} already holds a run: give another --out, or --resume to resume it")
     if resumed:
         run.restore(out / STATE_FILE)
     if run.finished:
@@ -221,27 +221,34 @@ def fit(
         if validation:
             row["validation_loss"] = team.agreed(_validate(run, validation) if team.leads else 0.0)
         row["seconds"] = time.perf_counter() - started
-        run.check_finite()  # the last step's weights were not tried by a further one
-        run.history.append(row)
-        current = row.get("validation_loss", -run.epoch)  # nothing held out: the latest is the best
-        if current < run.best_loss:
-            run.best_epoch, run.best_loss = run.epoch, current
-            if team.leads:
-                save_checkpoint(out / CHECKPOINT_FILE, _arrays(run.average), run.card())
-        if team.leads:
-            log.epoch(run.history, best_epoch=run.best_epoch)
-            draw_learning_curve(run.history, run.best_epoch, out / "learning_curve.png")
-            run.save(out / STATE_FILE)
+        _end_epoch(run, row, out, team, log)
     log.close()
     if team.processes > 1:
-        dist.barrier()  # the others must not go on before the leader has written the checkpoint
+        dist.barrier()  # the others must wait until the leader has written the checkpoint
     if team.leads and views_folder is None:
-        shutil.rmtree(out / VIEWS_FOLDER, ignore_errors=True)  # about a gigabyte, which nothing needs any more
+        shutil.rmtree(out / VIEWS_FOLDER, ignore_errors=True)  # gigabytes that nothing needs any more
     return out / CHECKPOINT_FILE
 
 
+def _end_epoch(run: Run, row: dict[str, float], out: Path, team: Team, log: RunLog) -> None:
+    """Add an epoch to the history; save the weights if they are the best, and the state in any case."""
+    run.check_finite()  # no further step has tried the weights of the last one
+    run.history.append(row)
+    current = row.get("validation_loss", -run.epoch)  # without validation photos, the latest is the best
+    best = current < run.best_loss
+    if best:
+        run.best_epoch, run.best_loss = run.epoch, current
+    if not team.leads:
+        return
+    if best:
+        save_checkpoint(out / CHECKPOINT_FILE, _arrays(run.average), run.card())
+    log.epoch(run.history, best_epoch=run.best_epoch)
+    draw_learning_curve(run.history, run.best_epoch, out / "learning_curve.png")
+    run.save(out / STATE_FILE)
+
+
 def _prepare(views: FrozenViews, photos: int, team: Team) -> None:
-    """Make the views, each process its share."""
+    """Compute this process's share of the views."""
     mine = range(photos)[team.rank :: team.processes]
     with counter("photos seen by the frozen stages", len(mine)) as advance:
         views.prepare(mine, advance=advance)
@@ -250,12 +257,12 @@ def _prepare(views: FrozenViews, photos: int, team: Team) -> None:
 
 
 def _measured_on(lessons: Sequence[Lesson], *, seed: int) -> list[int]:
-    """Choose the photos whose features are standardised to 0 and 1."""
+    """Choose the photos on which the mean and variance of the features are measured."""
     return np.random.default_rng(seed).permutation(len(lessons))[:STANDARDISED_ON].tolist()
 
 
 class _Finish(nn.Module):
-    """The part of the network that is trained, as a module of its own, which DistributedDataParallel wants."""
+    """The trained part of the network, as a module for DistributedDataParallel."""
 
     def __init__(self, network: ScarNetwork, frozen: int) -> None:
         super().__init__()
@@ -266,7 +273,7 @@ class _Finish(nn.Module):
 
 
 def train_one_epoch(run: Run, learner: nn.Module, loader: DataLoader[Batch], team: Team, log: RunLog) -> float:
-    """Take one pass over the photos and return the mean loss."""
+    """Train for one epoch and return the mean loss."""
     config, epoch = run.config, run.epoch
     seeds = np.random.SeedSequence([config.seed, epoch, team.rank])
     torch.manual_seed(int(seeds.generate_state(1)[0]))  # dropout
@@ -292,7 +299,7 @@ def train_one_epoch(run: Run, learner: nn.Module, loader: DataLoader[Batch], tea
 def loss_of(output: NetworkOutput, batch: Batch, *, label_smoothing: float) -> Tensor:
     """Return the mean over photos of three losses: where, what, and whether.
 
-    Dividing by all photos, not by those that teach something, makes the mean over processes equal the loss of the whole
+    It divides by all photos, not by those with a target, so that the mean over processes equals the loss of the whole
     batch.
     """
     known = output.class_map.log_softmax(dim=1)
@@ -305,7 +312,7 @@ def loss_of(output: NetworkOutput, batch: Batch, *, label_smoothing: float) -> T
 
 
 def set_training_mode(network: nn.Module, config: TrainConfig) -> None:
-    """Switch dropout on, and batch normalisation too, unless its statistics are to stay."""
+    """Turn on dropout, and batch normalisation unless its statistics are frozen."""
     network.train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and (_keeps_statistics(config) or not module.affine):
@@ -317,7 +324,7 @@ def _keeps_statistics(config: TrainConfig) -> bool:
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, progress: float) -> None:
-    """Set each group's rate: a short linear rise to its peak, then half a cosine to zero; `progress` goes 0 to 1."""
+    """Set each group's learning rate: linear warm-up to its peak, then cosine decay to zero. `progress` goes 0 to 1."""
     rise = 0.1
     factor = progress / rise if progress < rise else 0.5 * (1 + math.cos(math.pi * (progress - rise) / (1 - rise)))
     for group in optimizer.param_groups:
@@ -334,7 +341,7 @@ def _arrays(network: nn.Module) -> dict[str, np.ndarray]:
 
 
 def _digest(training: Sequence[LabelledPhoto], validation: Sequence[LabelledPhoto]) -> str:
-    """Name a choice of photos, so that a run is never resumed with another."""
+    """Return a digest of the photos and their split, so that a run is never resumed with others."""
     parts = [[(str(p.path), p.kind, p.subject) for p in part] for part in (training, validation)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

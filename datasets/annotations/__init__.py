@@ -1,1 +1,1 @@
-"""Readings: photo files in; out comes what blind readers saw in them, cell by cell. No photo ships with them."""
+"""A photo's sha256 goes in; out comes what blind readers saw in it, cell by cell. No photos are included."""

@@ -1,4 +1,4 @@
-"""What blind readers saw in photos, found again by the file's sha256.
+"""What blind readers saw in photos, looked up by the file's sha256.
 
 The readers are machine vision models, not dermatologists; GUIDE.md beside this file says how they read.
 """
@@ -16,18 +16,18 @@ from ..labels import SCAR_TYPES
 from .scar_map import CELL_MARKS, GRID
 
 SHIPPED: Final = Path(__file__).parent
-"""Folder of the readings that ship: `cells.csv` and `types.csv`."""
+"""Folder of the bundled readings: `cells.csv` and `types.csv`."""
 
 _ROWS: Final = "ABCDEFGH"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the readers saw in one photo.
+    """What readers saw in one photo.
 
     Attributes:
-        cells: for each reader by name 8 rows of 8 characters of `scar_map.CELL_MARKS`, row 0 at the photo's top.
-        types: for each reader by name the probabilities, float64 [3], that each type dominates the photo.
+        cells: by reader, 8 rows of 8 characters of `scar_map.CELL_MARKS`; row 0 is the photo's top.
+        types: by reader, the probability that each type dominates the photo, float64 [3].
     """
 
     cells: Mapping[str, tuple[str, ...]]
@@ -35,7 +35,7 @@ class Reading:
 
     @property
     def mean_types(self) -> np.ndarray | None:
-        """The readers' mean probabilities of the types, float64 [3]; None when nobody judged the whole photo."""
+        """Mean of the readers' type probabilities, float64 [3]; None if nobody judged the whole photo."""
         return np.mean(list(self.types.values()), axis=0) if self.types else None
 
 
@@ -43,10 +43,10 @@ def read_readings(folder: Path = SHIPPED) -> dict[str, Reading]:
     """Read `cells.csv` (sha256, reader, A to H) and `types.csv` (sha256, reader, ice_pick, boxcar, rolling).
 
     Returns:
-        The readings by the sha256 of the photo's file.
+        Readings by the sha256 of the photo's file.
 
     Raises:
-        ValueError: a cell that is none of `CELL_MARKS`, or a row without 8 of them.
+        ValueError: a cell is not one of `CELL_MARKS`, or a row does not have 8 cells.
     """
     cells: dict[str, dict[str, tuple[str, ...]]] = {}
     for row in _rows(folder / "cells.csv"):
@@ -66,5 +66,5 @@ def _rows(file: Path) -> list[dict[str, str]]:
 
 
 def digest_of(photo: Path) -> str:
-    """Return the sha256 of a photo's file, by which readings name it."""
+    """Return the sha256 of a photo's file, which identifies it in readings."""
     return hashlib.sha256(photo.read_bytes()).hexdigest()

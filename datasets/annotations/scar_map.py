@@ -1,4 +1,4 @@
-"""Where a photo shows which scar: what every position of the network's map is taught."""
+"""Where a photo shows which scar: the training target of every position of the network's map."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -9,16 +9,16 @@ import numpy as np
 from ..labels import MAP_CLASSES, SCAR_TYPES
 
 TRUTHS: Final = (*MAP_CLASSES, "no_scar")
-"""What can be known about a position: one of `MAP_CLASSES`, or only that it shows no such scar, skin or not."""
+"""What can be known about a position: one of `MAP_CLASSES`, or only that it shows no scar."""
 
 GRID: Final = 8
-"""Rows and columns of the cells that readers fill in."""
+"""Rows and columns of the readers' grid."""
 
 CELL_MARKS: Final = "ibr.x"
-"""How a reading writes the `MAP_CLASSES` of a cell."""
+"""The character of each of `MAP_CLASSES` in a reading."""
 
 NO_SKIN_PLACE: Final = 255
-"""Place of whatever was pasted onto a photo: no skin, whatever the photo's own truth says."""
+"""Place of pasted boxes and borders: always "no skin", whatever the photo's truth says."""
 
 
 class ScarMap(NamedTuple):
@@ -26,7 +26,7 @@ class ScarMap(NamedTuple):
 
     Attributes:
         places: uint8 [h, w] over the upright photo, at any resolution: the row of `truth` that holds there.
-        truth: float32 [K, 6], the probability of each of `TRUTHS`; a row sums to 1, or is 0 where nothing is known.
+        truth: float32 [K, 6], the probability of each of `TRUTHS`; rows sum to 1, or are 0 if nothing is known.
     """
 
     places: np.ndarray
@@ -34,10 +34,10 @@ class ScarMap(NamedTuple):
 
 
 def map_of_cells(readings: Sequence[Sequence[str]]) -> ScarMap:
-    """Make a map of what one or several readers saw in the cells of a photo; where they differ, each counts alike.
+    """Make a map from the cells of one or several readers. Where they disagree, each has the same weight.
 
     Args:
-        readings: for each reader 8 rows of 8 characters of `CELL_MARKS`, row 0 at the top.
+        readings: for each reader, 8 rows of 8 characters of `CELL_MARKS`; row 0 is the photo's top.
     """
     seen = np.array([[CELL_MARKS.index(mark) for row in rows for mark in row] for rows in readings])  # [R, 64]
     truth = np.eye(len(TRUTHS), dtype=np.float32)[seen].mean(axis=0)
@@ -45,7 +45,7 @@ def map_of_cells(readings: Sequence[Sequence[str]]) -> ScarMap:
 
 
 def map_of_rendering(type_map: np.ndarray) -> ScarMap:
-    """Make a map of a rendering's `RenderedPhoto.type_map`, uint8 [S, S]: exact for scars, silent about skin."""
+    """Make a map from `RenderedPhoto.type_map`, uint8 [S, S]. It is exact about scars and says nothing about skin."""
     return ScarMap(type_map, _rows("no_scar", *SCAR_TYPES))
 
 
@@ -55,17 +55,17 @@ def map_without_scars() -> ScarMap:
 
 
 def map_unknown() -> ScarMap:
-    """Return the map of a photo with scars of which nobody said where: it teaches nothing about places."""
+    """Return the map of a photo whose scars were not located: it teaches nothing about places."""
     return ScarMap(np.zeros((1, 1), np.uint8), np.zeros((1, len(TRUTHS)), np.float32))
 
 
 def places_over(scar_map: ScarMap, height: int, width: int) -> np.ndarray:
-    """Return the places of a photo of this size, uint8 [height, width]."""
+    """Return the places scaled to a photo of this size, uint8 [height, width]."""
     return cv2.resize(scar_map.places, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def targets(places: np.ndarray, truth: np.ndarray, side: int) -> np.ndarray:
-    """Average what is known over each position of a map of `side` x `side` positions.
+    """Average the truth over each position of a map of `side` x `side` positions.
 
     Args:
         places: uint8 [S, S], as in `ScarMap`, in the network's square.
@@ -73,7 +73,7 @@ def targets(places: np.ndarray, truth: np.ndarray, side: int) -> np.ndarray:
         side: positions along a side.
 
     Returns:
-        float32 [6, side, side]; the `TRUTHS` of a position sum to the share of it that something is known about.
+        float32 [6, side, side]; the values of a position sum to the share of its area about which something is known.
     """
     samples = cv2.resize(places, (4 * side, 4 * side), interpolation=cv2.INTER_NEAREST_EXACT)
     table = np.zeros((NO_SKIN_PLACE + 1, len(TRUTHS)), np.float32)

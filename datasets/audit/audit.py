@@ -1,4 +1,4 @@
-"""The audit of labelled photos: what would spoil a training or make its figures too good, found before it starts."""
+"""The audit of labelled photos: find what would spoil training or inflate its figures, before training."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from .shortcuts import (
 )
 
 SHORTCUT_P: Final = 0.01
-"""A shortcut is believed when chance would do as well at most this often."""
+"""A shortcut counts if chance alone would reach its accuracy at most this often,"""
 
 SHORTCUT_GAIN: Final = 0.1
-"""And when it gains this much balanced accuracy: with many photos a trifle is significant that a network cannot use."""
+"""and if it gains at least this much balanced accuracy: with many photos, even tiny effects are significant."""
 
 _FRAMED_SIDE: Final = 224  # pixels, of the square in which the shipped network sees a photo
 _DIGITS: Final = 4
@@ -41,12 +41,12 @@ class Audit:
     """What was found among labelled photos.
 
     Attributes:
-        photos: those that can be read, to which the indices of look-alikes point, with subjects as the source says.
-        unreadable: the errors of the others.
-        look_alikes: pairs that show the same picture, and pairs worth another look.
-        shortcuts: "types" and, where other kinds exist, "kinds": how well they are told apart without looking at skin,
-            by their files; "framed types" and "framed kinds": by what is left of that in the network's square
-            (`preprocess.frame`). One that has too few subjects to be tested is missing.
+        photos: the readable photos, which the indices of look-alikes refer to, with the source's subjects.
+        unreadable: errors of the other photos.
+        look_alikes: pairs that show the same picture, and pairs that deserve a look.
+        shortcuts: how well classes can be told apart without looking at skin. "types" and "kinds" (all classes) use
+            the files; "framed types" and "framed kinds" use what remains in the network's square
+            (`transform.frame`). A test with too few subjects is missing.
     """
 
     photos: tuple[LabelledPhoto, ...]
@@ -56,43 +56,43 @@ class Audit:
 
     @property
     def copies(self) -> list[LookAlike]:
-        """Pairs of photos that show the same picture."""
+        """Pairs of near-duplicates."""
         return [pair for pair in self.look_alikes if pair.copy]
 
     @property
     def contradictions(self) -> list[LookAlike]:
-        """Copies of different kinds."""
+        """Near-duplicates of different classes."""
         return [pair for pair in self.copies if self.photos[pair.first].kind != self.photos[pair.second].kind]
 
     @property
     def leaks(self) -> list[LookAlike]:
-        """Copies that a split may part, because they or copies of theirs are named as different subjects."""
+        """Near-duplicates that a split may separate, because their group has several subjects."""
         parted = {number for group in self.groups if len(self._names(group)) > 1 for number in group}
         return [pair for pair in self.copies if pair.first in parted and not self._one_name(pair)]
 
     @property
     def candidates(self) -> list[LookAlike]:
-        """Pairs that may show one person, worth another look, where no subject says so yet."""
+        """Pairs that may show one person but have different subjects."""
         return [pair for pair in self.look_alikes if not pair.copy and not self._one_name(pair)]
 
     @property
     def groups(self) -> list[list[int]]:
-        """Indices of photos that are copies of one another, the largest group first."""
+        """Groups of near-duplicates as indices, the largest group first."""
         return _groups(len(self.photos), self.copies)
 
     @property
     def subjects(self) -> list[str]:
-        """The subject of each photo once copies are joined, as a split should have it."""
+        """The subject of each photo after near-duplicates are joined, as a split should use it."""
         return [photo.subject or "" for photo in _joined(self.photos, self.look_alikes)]
 
     @property
     def verdict(self) -> list[str]:
-        """Reasons why training should not go ahead, a sentence each; empty when it may."""
+        """Reasons not to train yet, one sentence each; empty if there are none."""
         return [*self._label_reasons(), *self._subject_reasons(), *self._shortcut_reasons()]
 
     @property
     def warnings(self) -> list[str]:
-        """What should be known and need not stop a training, a sentence each."""
+        """What the user should know before training, one sentence each."""
         return list(self._warnings())
 
     def _names(self, numbers: Sequence[int]) -> set[str]:
@@ -105,11 +105,11 @@ class Audit:
     def _label_reasons(self) -> Iterator[str]:
         against = [pair for pair in self.contradictions if self._labels_differ(pair)]
         if against:
-            yield f"{_count(against, 'pair')} of copies with different labels: decide which label is right."
+            yield f"{_count(against, 'pair')} of near-duplicates with different labels: decide which label is right."
         if self.leaks:
             yield (
-                f"{_count(self.leaks, 'pair')} of copies that a split may part, so that a photo is learned from and "
-                "measured with: give them one subject in a manifest, or remove one."
+                f"{_count(self.leaks, 'pair')} of near-duplicates with different subjects, so a photo may be trained "
+                "on and evaluated: give them one subject in the manifest, or remove one."
             )
 
     def _labels_differ(self, pair: LookAlike) -> bool:
@@ -122,7 +122,7 @@ class Audit:
         for name, subjects in of_type.items():
             if len(subjects) < MIN_SUBJECTS:
                 yield (
-                    f"{_count(subjects, 'subject')} of {DISPLAY_NAMES[name]}: five folds that never part a subject "
+                    f"{_count(subjects, 'subject')} of {DISPLAY_NAMES[name]}: five folds that never split a subject "
                     f"need {MIN_SUBJECTS}."
                 )
 
@@ -135,28 +135,28 @@ class Audit:
         if self.unreadable:
             yield f"{_count(self.unreadable, 'file')} cannot be read and would be left out."
         if harmless := [pair for pair in self.contradictions if not self._labels_differ(pair)]:
-            yield f"{_count(harmless, 'pair')} of copies in different out-of-scope folders."
+            yield f"{_count(harmless, 'pair')} of near-duplicates in different out-of-scope folders."
         if self.candidates:
-            yield f"{_count(self.candidates, 'pair')} that may show one person: look again."
+            yield f"{_count(self.candidates, 'pair')} may show one person: check them."
         kinds = self.shortcuts.get("kinds")
         if kinds and is_shortcut(kinds):
             yield (
-                f"All kinds can be guessed without seeing skin: {_how_well(kinds)}. "
+                f"All classes can be guessed without seeing skin: {_how_well(kinds)}. "
                 "The scope score may learn where a photo came from."
             )
 
     def summary_lines(self) -> list[str]:
-        """Return the verdict and what was counted, a line each."""
-        verdict = "Training should not go ahead." if self.verdict else "Nothing found that should stop a training."
+        """Return the verdict and the counts, one line each."""
+        verdict = "Do not train yet." if self.verdict else "Nothing found that should stop training."
         counts = (
             f"{_count(self.photos, 'readable photo')} of {_count(set(self.subjects), 'subject')}, "
-            f"{len(self.unreadable)} unreadable; {_count(self.copies, 'pair')} of copies, "
-            f"{len(self.contradictions)} of different kinds, {len(self.leaks)} of different subjects"
+            f"{len(self.unreadable)} unreadable; {_count(self.copies, 'pair')} of near-duplicates, "
+            f"{len(self.contradictions)} with different classes, {len(self.leaks)} with different subjects"
         )
         return [counts, verdict, *(f"- {reason}" for reason in self.verdict), *(f"- note: {n}" for n in self.warnings)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold; files are named as the source names them."""
+        """Return plain JSON types; files are named as in the source."""
         kinds = Counter(printable(photo.kind) for photo in self.photos)
         contradictions, leaks = set(self.contradictions), set(self.leaks)
         return {
@@ -190,13 +190,13 @@ class Audit:
 
 
 def audit(photos: Sequence[LabelledPhoto], *, advance: Callable[[], None] = lambda: None) -> Audit:
-    """Find copies, contradictory labels, leaks between subjects and shortcuts among labelled photos.
+    """Find near-duplicates, contradictory labels, leaks between subjects and shortcuts among labelled photos.
 
-    Each file is read once, and no picture is kept.
+    Each file is read once. No picture is kept in memory.
 
     Args:
         photos: what `load_photos` lists.
-        advance: called twice for each photo, for a progress bar.
+        advance: called twice per photo, for a progress bar.
     """
     good: list[LabelledPhoto] = []
     prints: list[Fingerprint] = []
@@ -219,7 +219,7 @@ def audit(photos: Sequence[LabelledPhoto], *, advance: Callable[[], None] = lamb
 
 
 def _joined(photos: Sequence[LabelledPhoto], pairs: Sequence[LookAlike]) -> list[LabelledPhoto]:
-    """Give copies one subject."""
+    """Give near-duplicates one subject."""
     return with_subjects(photos, linked_groups(len(photos), [(pair.first, pair.second) for pair in pairs if pair.copy]))
 
 
@@ -230,7 +230,7 @@ def _groups(count: int, pairs: Sequence[LookAlike]) -> list[list[int]]:
 
 
 def _shortcuts(photos: Sequence[LabelledPhoto], rows: Sequence[Row]) -> Iterator[tuple[str, ShortcutTest]]:
-    """Test the three types, and all kinds where there are others; those with too few subjects are left out."""
+    """Test the three types, and all classes if there are others. Skip classes with too few subjects."""
     sets = {"types": [i for i, photo in enumerate(photos) if photo.label in SCAR_TYPES]}
     if len(sets["types"]) < len(photos):
         sets["kinds"] = list(range(len(photos)))
@@ -247,12 +247,12 @@ def _shortcuts(photos: Sequence[LabelledPhoto], rows: Sequence[Row]) -> Iterator
 
 
 def is_shortcut(test: ShortcutTest) -> bool:
-    """Say whether features that show no skin tell the kinds apart better than chance, and by enough to matter."""
+    """Return whether features that show no skin tell the classes apart better than chance, by enough to matter."""
     return test.bare.p <= SHORTCUT_P and test.bare.balanced_accuracy >= test.chance + SHORTCUT_GAIN
 
 
 def _how_well(test: ShortcutTest) -> str:
-    """Say how well, and by which families of features, those that give most away by themselves first."""
+    """Describe how well, and by which families of features, the strongest first."""
     families = {name: score for name, score in test.families.items() if name not in CONTENT_FAMILIES}
     ranked = sorted(families, key=lambda name: -families[name].balanced_accuracy)
     telling = [name for name in ranked if families[name].p <= SHORTCUT_P][:3] or ["several features together"]

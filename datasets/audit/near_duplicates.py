@@ -1,9 +1,9 @@
-"""Photos that show the same picture: exact copies, near-duplicates by perceptual hash, and re-cut ones by keypoints.
+"""Near-duplicates: exact copies, similar pictures by perceptual hash, and crops by keypoints.
 
-A hash finds a photo that was re-encoded, resized or brightened. One that was cropped, mirrored, rotated or has a box
-pasted over the eyes shares keypoints with its original instead (SIFT: Lowe, IJCV 60:91, 2004), all moved by one
-affine transform, for a photo is often stretched to a square. Two photos with the same logo share keypoints as well:
-what tells them apart is whether the rest of the two pictures agrees once one is laid over the other.
+A perceptual hash finds re-encoded, resized and brightened photos. Cropped, mirrored or rotated photos, and those with a
+box over the eyes, share keypoints with the original (SIFT: Lowe, IJCV 60:91, 2004), all moved by one affine transform
+(affine, because photos are often stretched to a square). Two photos with the same logo share keypoints too; but then
+the rest of the two pictures does not match when one is laid over the other.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ _FLAT: Final = 2.0  # grey levels of deviation below which a block has nothing t
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """What is kept of a photo to find its look-alikes, about 60 kB.
+    """What the search keeps of a photo: about 60 kB.
 
     Attributes:
         file: sha256 of the file's content.
         pixels: sha256 of the upright RGB picture.
         hashes: `perceptual_hashes`, bool [2, 64].
-        shape: height and width of the luminance picture that the keypoints lie in.
-        points: float32 [K, 2], x and y of the keypoints in its pixels.
+        shape: height and width of the luminance picture in which the keypoints were found.
+        points: float32 [K, 2], x and y of the keypoints in pixels of that picture.
         descriptors: uint8 [K, 128], SIFT.
         overlay: uint8, the luminance picture at a long side of 128.
     """
@@ -88,11 +88,11 @@ class LookAlike:
     Attributes:
         first: index of one photo.
         second: index of the other, which comes later.
-        how: what found it. "same file" and "same pixels" are exact.
-        copy: whether they show the same picture; else they are worth another look, and may show one person twice.
+        how: the method that found it. "same file" and "same pixels" are exact.
+        copy: whether they show the same picture; if not, they deserve a look, and may show one person twice.
         mirrored: whether one is the other's mirror image.
-        agreement: median local correlation of the two pictures laid over one another, -1 to 1.
-        points: keypoints that lie in the same place; 0 where none were needed.
+        agreement: median local correlation of the aligned pictures, -1 to 1.
+        points: number of matching keypoints; 0 if none were needed.
     """
 
     first: int
@@ -107,7 +107,7 @@ class LookAlike:
 def perceptual_hashes(image: np.ndarray) -> np.ndarray:
     """Return the DCT hash of an RGB uint8 [H, W, 3] photo and of its mirror image, bool [2, 64].
 
-    A perceptual hash does not recognise a mirrored copy, so the mirror image is hashed as well.
+    The hash of a mirrored copy is different, so the mirror image is hashed as well.
     """
     picture = Image.fromarray(image)
     mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -115,7 +115,7 @@ def perceptual_hashes(image: np.ndarray) -> np.ndarray:
 
 
 def linked_groups(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return a group number for each of `count` photos, int [N]: photos linked by a chain of pairs share one."""
+    """Return the group of each of `count` photos, int [N]. Photos linked by a chain of pairs share a group."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -127,7 +127,7 @@ def linked_groups(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
 
 
 def _hash_pairs(hashes: Sequence[np.ndarray]) -> Iterator[tuple[int, int, bool]]:
-    """Yield pairs of near-duplicates, and whether it is the mirror image that is near."""
+    """Yield pairs with similar hashes, and whether the second is mirrored."""
     if not hashes:
         return
     packed = np.packbits(np.stack(hashes), axis=2).view(np.uint64)[..., 0]  # [N, 2]
@@ -138,7 +138,7 @@ def _hash_pairs(hashes: Sequence[np.ndarray]) -> Iterator[tuple[int, int, bool]]
 
 
 def fingerprint(data: bytes, image: np.ndarray) -> Fingerprint:
-    """Take what is needed of a photo to find its look-alikes.
+    """Compute the fingerprint of a photo.
 
     Args:
         data: the file's content.
@@ -168,10 +168,10 @@ def _with_long_side(grey: np.ndarray, side: int) -> np.ndarray:
 
 
 def find_look_alikes(photos: Sequence[Fingerprint], *, advance: Callable[[], None] = lambda: None) -> list[LookAlike]:
-    """Find pairs of photos that show the same picture, or that are alike enough to be looked at again.
+    """Find near-duplicates, and pairs similar enough to deserve a look.
 
-    Each of many exact copies is paired with the first of them only, which is compared with the others. The time grows
-    a little faster than the number of photos; the result depends on the photos alone.
+    Exact copies are paired only with the first of them, which is compared with all others. Time grows slightly faster
+    than the number of photos. The result depends on the photos alone.
 
     Args:
         photos: the fingerprint of each photo.
@@ -206,7 +206,7 @@ def _exact_copies(photos: Sequence[Fingerprint]) -> Iterator[LookAlike]:
 
 
 def _by_hash(photos: Sequence[Fingerprint], first: int, second: int, *, mirrored: bool) -> LookAlike:
-    """Compare two whole pictures; a hash sees so little that different photos on a plain ground can share it."""
+    """Compare two whole pictures. A hash alone is too coarse: different photos on a plain background can share one."""
     one, other = photos[first].overlay, photos[second].overlay
     (height, width), (other_height, other_width) = one.shape, other.shape
     stretched = np.array([[other_width / width, 0, 0], [0, other_height / height, 0]])
@@ -217,7 +217,7 @@ def _by_hash(photos: Sequence[Fingerprint], first: int, second: int, *, mirrored
 def _by_keypoints(
     photos: Sequence[Fingerprint], first: int, second: int, mirrored: bool, moved: tuple[np.ndarray, np.ndarray]
 ) -> LookAlike | None:
-    """Lay one picture over the other by the keypoints they share; None where they have no more in common."""
+    """Align two pictures by their shared keypoints, and compare them; None if they have nothing more in common."""
     start, end = moved
     transform, kept = cv2.estimateAffine2D(
         start, end, method=cv2.RANSAC, ransacReprojThreshold=_TOLERANCE, maxIters=1000
@@ -239,22 +239,22 @@ def _by_keypoints(
 
 
 def _is_plausible(matrix: np.ndarray) -> bool:
-    """Say whether a transform, float [2, 2], is what cutting, turning and resizing a photo does."""
+    """Return whether a transform, float [2, 2], could come from cropping, rotating and resizing a photo."""
     longest, shortest = np.linalg.svd(matrix, compute_uv=False)
     lasting = np.linalg.det(matrix) > 0 and shortest > _SCALES[0] and longest < _SCALES[1]
     return bool(lasting and longest < _STRETCH * shortest)
 
 
 def _distinct(points: np.ndarray) -> int:
-    """Count points, those in one place once: SIFT returns several for one place, and one may match many."""
+    """Count distinct points. SIFT returns several for one place, and one may match many."""
     return len(np.unique(np.round(points / _SPREAD), axis=0))
 
 
 def _agreement(one: np.ndarray, other: np.ndarray, transform: np.ndarray) -> float:
-    """Return the median correlation of the 8 x 8 blocks of two uint8 [h, w] pictures, one moved onto the other.
+    """Return the median correlation of 8 x 8 blocks of two uint8 [h, w] pictures after alignment.
 
-    Correlation in a block does not mind a change of light or colour, and the median no box over some of the blocks.
-    0 where too few blocks with any structure lie over one another.
+    Correlation ignores changes of light and colour; the median ignores boxes over some of the blocks. Returns 0 if too
+    few structured blocks overlap.
     """
     height, width = (length // _BLOCK * _BLOCK for length in other.shape)
     if not height or not width:  # a strip
@@ -280,9 +280,9 @@ def _blocks(picture: np.ndarray) -> np.ndarray:
 def _shared_keypoints(
     photos: Sequence[Fingerprint], advance: Callable[[], None]
 ) -> Iterator[tuple[int, int, bool, tuple[np.ndarray, np.ndarray]]]:
-    """Yield pairs of photos with like keypoints: first, second, mirrored, and x and y in either, float32 [M, 2] each.
+    """Yield pairs of photos with matching keypoints: first, second, mirrored, and the points of each, float32 [M, 2].
 
-    Where mirrored, the first photo's x is that of its mirror image.
+    If mirrored, the first photo's x refers to its mirror image.
     """
     owner = np.repeat(np.arange(len(photos)), [len(photo.points) for photo in photos])
     places = np.concatenate([np.zeros((0, 2), np.float32), *(photo.points for photo in photos)])
@@ -304,11 +304,11 @@ def _shared_keypoints(
 def _matches(
     photos: Sequence[Fingerprint], owner: np.ndarray, advance: Callable[[], None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs of like keypoints, int [2, M] by their numbers among all, and pairs alike when one is mirrored.
+    """Return pairs of matching keypoints, int [2, M] by global number, and pairs that match when one is mirrored.
 
     Args:
         photos: the photos.
-        owner: int [all keypoints], the photo of each; the first keypoint of a pair belongs to the earlier photo.
+        owner: int [all keypoints], the photo of each. The first keypoint of a pair belongs to the earlier photo.
         advance: called after each photo.
     """
     found = [np.zeros((2, 0), np.int64)], [np.zeros((2, 0), np.int64)]
@@ -329,7 +329,7 @@ def _matches(
 
 
 def _nearest(index: cv2.flann.Index, descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which descriptors, uint8 [K, 128], match which of the index: their numbers, int [M] each."""
+    """Match descriptors, uint8 [K, 128], with those of the index; return both numbers, int [M] each."""
     near, squared = index.knnSearch(_rooted(descriptors), _NEIGHBOURS, params=_SEARCH)  # nearest first
     # A keypoint that looks like any other is as far from its last neighbour as from its first.
     like = (squared < np.maximum(_CLOSE**2, _DISTINCT**2 * squared[:, -1:])) & (near >= 0)
@@ -338,16 +338,16 @@ def _nearest(index: cv2.flann.Index, descriptors: np.ndarray) -> tuple[np.ndarra
 
 
 def _rooted(descriptors: np.ndarray) -> np.ndarray:
-    """Return RootSIFT, float32 of length 1, which matches better (Arandjelovic & Zisserman, CVPR 2012)."""
+    """Return RootSIFT, float32 of norm 1, which matches better (Arandjelovic & Zisserman, CVPR 2012)."""
     sums = descriptors.sum(axis=1, dtype=np.float32, keepdims=True)
     return np.sqrt(descriptors / np.maximum(sums, 1), dtype=np.float32)
 
 
 def _mirrored(descriptors: np.ndarray) -> np.ndarray:
-    """Return the descriptors, uint8 [K, 128], that the same places have in the mirror image.
+    """Return the descriptors, uint8 [K, 128], of the same places in the mirror image.
 
-    SIFT counts gradients by row, column and one of eight directions relative to the keypoint's own: a mirror turns
-    the rows round and the directions the other way.
+    SIFT counts gradients by row, column and one of eight directions relative to the keypoint's own. Mirroring reverses
+    the rows and the directions.
     """
     directions = -np.arange(8) % 8
     return descriptors.reshape(-1, 4, 4, 8)[:, ::-1, :, directions].reshape(-1, 128)

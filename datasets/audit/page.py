@@ -1,4 +1,4 @@
-"""The audit as a page: one HTML file that needs nothing else, with the photos in question side by side."""
+"""The audit as one self-contained HTML page, with suspicious photos side by side."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HOW: Final = {"same file": "the same file", "same pixels": "the same pixels", "
 
 
 def write_audit(out: Path, audit: Audit, *, notice: str) -> Path:
-    """Write `audit.json` and `audit.html` into a folder, which is made, and return the page; `notice` stands on it."""
+    """Write `audit.json` and `audit.html`, which shows `notice`, to a folder (created if missing); return the page."""
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "audit.json", json.dumps(audit.to_dict(), indent=2).encode())
     page = out / "audit.html"
@@ -41,11 +41,11 @@ def write_audit(out: Path, audit: Audit, *, notice: str) -> Path:
 
 
 def audit_page(audit: Audit, *, notice: str) -> str:
-    """Write the audit as one HTML page; thumbnails are made of decoded pixels and hold no metadata.
+    """Render the audit as one HTML page. Thumbnails are made from decoded pixels and carry no metadata.
 
     Args:
         audit: what was found.
-        notice: what a reader must be told about the project, at the foot of the page.
+        notice: notice for the foot of the page.
     """
     values = {
         "verdict": audit.verdict,
@@ -61,17 +61,17 @@ def audit_page(audit: Audit, *, notice: str) -> str:
 
 
 def _sections(audit: Audit) -> list[tuple[str, str, Sequence[LookAlike]]]:
-    """Say what each section of pairs is called and means; a pair stands in the first that it belongs to."""
+    """Return name, meaning and pairs of each section. A pair is in the first section that fits."""
     contradictions = audit.contradictions
     shown = set(contradictions)
     leaks = [pair for pair in audit.leaks if pair not in shown]
     shown.update(leaks)
     rest = [pair for pair in audit.copies if pair not in shown]
     return [
-        ("One photo, two labels", "Copies that lie under different labels: at most one can be right.", contradictions),
-        ("Copies of different subjects", "A split may put one into training and the other into the test.", leaks),
-        ("Copies within a subject", "Harmless to a split that keeps subjects together.", rest),
-        ("Look again", "Weaker evidence: perhaps one person, perhaps only the same room or letters.", audit.candidates),
+        ("One photo, two labels", "Near-duplicates with different labels: at most one label is right.", contradictions),
+        ("Near-duplicates across subjects", "A split may train on one and test on the other.", leaks),
+        ("Near-duplicates within a subject", "Harmless to a split that keeps subjects together.", rest),
+        ("To check", "Weaker evidence: perhaps one person, perhaps only the same room or logo.", audit.candidates),
     ]
 
 
@@ -102,7 +102,7 @@ def _photo(audit: Audit, number: int) -> dict[str, str]:
 
 
 def _thumbnail(path: Path) -> str:
-    """Return a small JPEG as a data address, "" where the photo has gone since."""
+    """Return a small JPEG as a data URL; "" if the photo has disappeared."""
     try:
         picture = Image.fromarray(read_image(path))
     except ImageReadError:

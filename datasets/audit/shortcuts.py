@@ -1,7 +1,7 @@
-"""Shortcuts: whether a photo's label can be guessed from what shows no scar, such as its file size or its padding.
+"""Shortcuts: can a photo's label be guessed without seeing a scar, from file size or padding for example?
 
-A network learns whatever gives the label away. If photos of one type came from one web site, all 300 pixels wide and
-with the site's letters on them, it will know the site and not the scar, and its accuracy will say nothing.
+A network learns whatever gives the label away. If all photos of a type come from one web site, 300 pixels wide and with
+the site's logo, it learns the site and not the scar, and its accuracy means nothing.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from sklearn.kernel_ridge import KernelRidge
 
 CONTENT_FAMILIES: Final = ("border colour", "sharpness")
-"""Families of features that may be skin itself: a type seen on other bodies or from nearer by differs in them."""
+"""Families of features that can depend on the skin itself, such as body site and distance."""
 
 MIN_SUBJECTS: Final = 5
-"""Subjects of each kind without which nothing can be tested: one for each fold."""
+"""Minimum number of subjects of each class: one for each fold."""
 
 _SPLITS: Final = 4  # ways to part the photos into folds: one alone moves a small set's accuracy by a tenth
 _DEALS: Final = 199
@@ -44,16 +44,16 @@ _STROKE_CONTRAST: Final = 120  # grey levels between a letter and what is beside
 _STROKES: Final = 60  # strokes of letters are at most this part of the photo's side wide
 
 Row = Mapping[str, float]
-"""Features of one photo: names, "family: feature", and finite numbers."""
+"""Features of one photo: finite numbers by "family: feature"."""
 
 
 @dataclass(frozen=True)
 class FamilyScore:
-    """How well one set of features tells the kinds apart.
+    """How well one set of features tells the classes apart.
 
     Attributes:
-        balanced_accuracy: mean over the kinds of the share recognised in photos of other subjects.
-        p: probability of at least this balanced accuracy if labels were dealt to subjects by chance.
+        balanced_accuracy: balanced accuracy on photos of held-out subjects.
+        p: p-value: probability of at least this balanced accuracy if labels were shuffled among subjects.
     """
 
     balanced_accuracy: float
@@ -62,16 +62,16 @@ class FamilyScore:
 
 @dataclass(frozen=True)
 class ShortcutTest:
-    """How well the kind of a photo can be guessed without looking at its skin.
+    """How well the class of a photo can be guessed without looking at its skin.
 
     Attributes:
-        counts: photos of each kind.
-        chance: balanced accuracy of guessing, one over the number of kinds.
-        everything: all features together.
-        bare: all but those of `CONTENT_FAMILIES`.
-        families: each family of features alone.
-        auroc: for each kind against the others, by all features, 0.5 by chance.
-        features: what balanced accuracy loses when one feature is shuffled among held-out photos, largest first.
+        counts: number of photos of each class.
+        chance: balanced accuracy of guessing: one over the number of classes.
+        everything: score of all features together.
+        bare: score without the features of `CONTENT_FAMILIES`.
+        families: score of each family of features alone.
+        auroc: AUROC of each class against the others, with all features; 0.5 is chance.
+        features: permutation importance of each feature: loss of balanced accuracy, largest first.
     """
 
     counts: dict[str, int]
@@ -84,7 +84,7 @@ class ShortcutTest:
 
 
 def file_features(data: bytes, image: np.ndarray) -> dict[str, float]:
-    """Measure what the file is like, besides its pixels.
+    """Measure properties of the file other than its pixels.
 
     Args:
         data: the content of a file that `read_image` reads.
@@ -119,16 +119,15 @@ def _is_see_through(opened: OpenedPicture | None) -> bool:
 
 
 def _jpeg_quality(jpeg: JpegImageFile) -> float:
-    """Return the quality, 1 to 100, at which the IJG's library would write this luminance table (jcparam.c)."""
+    """Return the quality, 1 to 100, for which the IJG's library would write this luminance table (jcparam.c)."""
     scale = 100 * sum(jpeg.quantization[0]) / _STANDARD_QUANTISATION
     return 100 - scale / 2 if scale <= 100 else 5000 / scale
 
 
 def picture_features(image: np.ndarray) -> dict[str, float]:
-    """Measure what a picture is like, besides the skin that it shows.
+    """Measure properties of a picture other than the skin that it shows.
 
-    Border colour and sharpness may be the skin itself, the more so where kinds show other things than skin: read
-    these families with that in mind.
+    Border colour and sharpness can depend on the skin itself, especially if classes show other things than skin.
 
     Args:
         image: RGB uint8 [H, W, 3].
@@ -151,7 +150,7 @@ def _padding(image: np.ndarray) -> dict[str, float]:
 
 
 def _flat_share(rows: np.ndarray) -> float:
-    """Return the share of rows, uint8 [R, N, 3], from the first on that are one flat colour."""
+    """Return the share of leading rows, uint8 [R, N, 3], that have one flat colour."""
     for number, row in enumerate(rows):
         deviation = np.abs(row - rows[0].mean(axis=0, dtype=np.float32)).mean()
         if deviation > _FLAT:
@@ -184,7 +183,7 @@ def _boxes_and_letters(image: np.ndarray) -> dict[str, float]:
 
 
 def _strokes(lightest: np.ndarray, darkest: np.ndarray) -> np.ndarray:
-    """Mark thin lines of near white or near black beside something very different, bool [H, W], as letters are."""
+    """Mark thin, nearly white or black lines on a contrasting background, such as letters; bool [H, W]."""
     side = max(3, min(lightest.shape) // _STROKES) | 1
     kernel = np.ones((side, side), np.uint8)
     light = (darkest > 235) & (cv2.morphologyEx(darkest, cv2.MORPH_TOPHAT, kernel) > _STROKE_CONTRAST)
@@ -202,7 +201,7 @@ def _sharpness(image: np.ndarray) -> dict[str, float]:
 
 
 def _blockiness(grey: np.ndarray) -> float:
-    """Return how much larger steps are across the borders of 8-pixel columns than elsewhere, as a logarithm."""
+    """Return the log ratio of steps across 8-pixel column borders to steps elsewhere: JPEG blocking."""
     steps = np.abs(np.diff(grey, axis=1)).mean(axis=0)
     at_border = np.arange(1, grey.shape[1]) % 8 == 0
     if not at_border.any():
@@ -211,21 +210,21 @@ def _blockiness(grey: np.ndarray) -> float:
 
 
 def shortcut_test(rows: Sequence[Row], kinds: Sequence[str], subjects: Sequence[str], *, seed: int = 0) -> ShortcutTest:
-    """Test how well features that should say nothing tell the kinds of photos apart, in photos of other subjects.
+    """Test how well features that should carry no information tell classes apart, on held-out subjects.
 
-    A kernel ridge regression on the binned features scores each kind; its folds never part a subject, and its accuracy
-    is the mean of four ways to part them. Labels are then dealt anew 199 times among subjects of equally many photos.
-    The regression is linear in the labels, so that one fit answers all the deals. Of more than 800 photos,
-    as many are drawn, from all kinds alike.
+    Kernel ridge regression on binned features scores each class. Folds never split a subject; accuracy is the mean over
+    four shuffles into folds. For the permutation test, labels are shuffled 199 times among subjects with equally many
+    photos. The regression is linear in the labels, so one fit serves all permutations. Of more than 800 photos, 800 are
+    sampled, evenly over the classes.
 
     Args:
-        rows: the features of each photo, all with the same names.
-        kinds: the label of each photo.
+        rows: the features of each photo, with the same names in each.
+        kinds: the class of each photo.
         subjects: the subject of each photo.
-        seed: decides draws, folds and deals.
+        seed: seed of sampling, folds and permutations.
 
     Raises:
-        SplitError: a kind has fewer than five subjects.
+        SplitError: a class has fewer than five subjects.
     """
     chosen = _drawn(np.asarray(kinds), seed)
     names = list(rows[0])
@@ -268,7 +267,7 @@ def _require_subjects(kinds: Sequence[str], subjects: Sequence[str]) -> None:
 
 
 def _drawn(kinds: np.ndarray, seed: int) -> list[int]:
-    """Return the numbers of the photos to test with, at most _MOST, in their order."""
+    """Return the indices of the photos to test, at most _MOST, in order."""
     random = np.random.default_rng(seed)
     names = np.unique(kinds)
     of_kind = [random.permutation(np.flatnonzero(kinds == name))[: _MOST // len(names)] for name in names]
@@ -280,16 +279,16 @@ def _family(name: str) -> str:
 
 
 def _binned(column: np.ndarray) -> np.ndarray:
-    """Return float [N, bins]: which bin a feature falls in. A value that many photos share is a bin of its own."""
+    """One-hot encode the bin of a feature, float [N, bins]. A value shared by many photos gets its own bin."""
     edges = np.unique(np.quantile(column, _QUANTILES))
     code = np.searchsorted(edges, column, side="left") + np.searchsorted(edges, column, side="right")
     return (code[:, None] == np.unique(code)).astype(np.float64)
 
 
 def _deals(truth: np.ndarray, subjects: Sequence[str], seed: int) -> np.ndarray:
-    """Return the labels, int [1 + deals, N], as they are and dealt anew among subjects of equally many photos.
+    """Return the labels and their permutations among subjects with equally many photos, int [1 + deals, N].
 
-    Those of a subject go together, and are shuffled within it: where each subject has all kinds, only that tells.
+    The labels of a subject move together and are shuffled within it, for data in which each subject has all classes.
     """
     random = np.random.default_rng(seed)
     _, subject, sizes = np.unique(np.asarray(subjects), return_inverse=True, return_counts=True)
@@ -303,16 +302,16 @@ def _deals(truth: np.ndarray, subjects: Sequence[str], seed: int) -> np.ndarray:
 
 
 def _regression(design: np.ndarray) -> KernelRidge:
-    """Return the regression for binned features, which sees how many of them two photos share."""
+    """Return the regression on binned features; its kernel counts the bins that two photos share."""
     from sklearn.kernel_ridge import KernelRidge
 
     return KernelRidge(alpha=_RIDGE, kernel="rbf", gamma=1 / max(design.var() * design.shape[1], 1e-9))
 
 
 def _held_out_scores(design: np.ndarray, deals: np.ndarray, folds: np.ndarray, kinds: int) -> np.ndarray:
-    """Return how much each photo looks like each kind, float [deals, N, kinds], learned from the other folds.
+    """Return out-of-fold scores of each photo for each class, float [deals, N, classes].
 
-    A score estimates the probability over the kind's share, less one, so that a frequent kind is not preferred.
+    A score estimates the probability divided by the class's share, minus 1, so frequent classes are not preferred.
     """
     scores = np.empty((*deals.shape, kinds))
     targets = _targets(deals, kinds)
@@ -325,13 +324,13 @@ def _held_out_scores(design: np.ndarray, deals: np.ndarray, folds: np.ndarray, k
 
 
 def _targets(labels: np.ndarray, kinds: int) -> np.ndarray:
-    """Return what the regression learns, float [deals, N, kinds], of labels int [deals, N]."""
+    """Return the regression's targets, float [deals, N, classes], for labels int [deals, N]."""
     marks = (labels[..., None] == np.arange(kinds)).astype(np.float64)
     return marks / marks.mean(axis=1, keepdims=True) - 1
 
 
 def _balanced_accuracy(guesses: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the mean over kinds of the share recognised, float [deals], of guesses and labels int [deals, N]."""
+    """Return the balanced accuracy, float [deals], of guesses and labels, int [deals, N]."""
     right = guesses == truth
     recalls = [(right & (truth == kind)).sum(axis=1) / (truth == kind).sum(axis=1) for kind in range(truth.max() + 1)]
     return np.mean(recalls, axis=0)
@@ -344,7 +343,7 @@ def _aurocs(scores: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> dict[
 
 
 def _importance(blocks: Mapping[str, np.ndarray], truth: np.ndarray, folds: np.ndarray, seed: int) -> dict[str, float]:
-    """Return what balanced accuracy loses, for each feature, when it is shuffled within each held-out fold."""
+    """Return the loss of balanced accuracy when each feature is shuffled within each held-out fold."""
     random = np.random.default_rng(seed)
     design = np.concatenate(list(blocks.values()), axis=1)
     starts = np.cumsum([0, *(block.shape[1] for block in blocks.values())])

@@ -1,1 +1,1 @@
-"""Text, bytes or a template go in, a whole file comes out or none."""
+"""Bytes or a template go in; a complete file comes out, or none."""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: a crash leaves the earlier one, never a part of the new one."""
+"""Atomic writing: a crash leaves the old file, never a part of the new one."""
 
 import os
 import secrets
@@ -10,13 +10,13 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes its name when it is complete and on disk, and disappears if anything goes wrong before.
+    """Open a temporary file that replaces `path` once it is complete and on disk, and is deleted on any error.
 
     Args:
-        path: the name; an earlier file of that name stays until then.
+        path: the file to replace; it stays untouched until then.
 
     Raises:
-        OSError: the file cannot be written; the earlier one stays.
+        OSError: the file cannot be written; the old one stays.
     """
     temporary = path.with_name(f".{secrets.token_hex(8)}.partial")  # short: `path` may have a name of full length
     try:
@@ -36,6 +36,6 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a whole file through `atomic_file`."""
+    """Write a complete file with `atomic_file`."""
     with atomic_file(path) as file:
         file.write(data)

@@ -1,4 +1,4 @@
-"""Filling the templates that stand beside the code: pages and the model card."""
+"""Jinja templates: pages, reports and the model card."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def filled(template: Path, values: Mapping[str, Any], filters: Mapping[str, Callable[..., str]] | None = None) -> str:
-    """Return a Jinja template with its values; a value that is missing is an error.
+    """Render a Jinja template. A missing value is an error.
 
     Args:
-        template: a file; in one named `.html.j2` every text is escaped, and the last line's end is left out.
-        values: what the template names.
-        filters: what it may write values with, besides Jinja's own.
+        template: template file. In `.html.j2` files all text is escaped and the final newline is dropped.
+        values: values of the template's variables.
+        filters: additional Jinja filters.
     """
     from jinja2 import Environment, StrictUndefined
 

@@ -1,1 +1,1 @@
-"""Labelled photos go in, augmented batches with what each position should say come out."""
+"""Labelled photos go in, augmented batches with the target of every position come out."""

@@ -1,4 +1,4 @@
-"""Batches for training: balanced over classes, shared out over processes, and repeatable from the seed alone."""
+"""Training batches: balanced over classes, divided among processes, and repeatable from the seed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from .lessons import Lesson
 from .views import FrozenViews
 
 OTHERS: Final = 5
-"""Photos out of scope in an epoch for each photo of one type: what no scar is takes more showing than what one is."""
+"""Photos out of scope per epoch for each photo of one type. Everything else is more varied than scars."""
 
 
 class Batch(NamedTuple):
     """One process's share of a step.
 
     Attributes:
-        maps: float32 [N, C, h, w], as `views.FrozenView` has them.
-        truth: float32 [N, 6, h, w], as `scar_map.targets` makes it.
-        types: float32 [N, 3], the target of the type; all 0 where nothing is known of it.
-        weight: float32 [N], of the type in the loss.
+        maps: float32 [N, C, h, w], as in `views.FrozenView`.
+        truth: float32 [N, 6, h, w], from `scar_map.targets`.
+        types: float32 [N, 3], the target of the type; all 0 if it is unknown.
+        weight: float32 [N], weight of the type in the loss.
         in_scope: float32 [N], 1 or 0.
     """
 
@@ -40,29 +40,29 @@ class Batch(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """Which photo to show, and a number that decides which of its views."""
+    """A photo, and a random number that selects one of its views."""
 
     photo: int
     view: int
 
 
 class BalancedBatches(Sampler[list[Draw]]):
-    """Batches of one epoch at a time, decided by seed and epoch alone.
+    """Batches of one epoch, determined by seed and epoch.
 
-    An epoch shows `per_type` photos of each type, repeating those of rarer ones, as many scars of unknown type, as many
-    renderings, and `OTHERS` times as many photos out of scope: of each of their classes in proportion to the square
-    root of its photos, so that small classes count and large ones keep their variety. Each batch is shared out to the
-    processes; the last one of an epoch is filled up from its start.
+    An epoch has `per_type` photos of each type (repeating photos of rare types), as many of unknown type, as many
+    renderings, and `OTHERS` times as many photos out of scope. Each class out of scope has a share proportional to the
+    square root of its size, so that small classes count and large ones keep their variety. Each batch is divided among
+    the processes. The last batch of an epoch is filled up from its start.
     """
 
     def __init__(
         self, photos: Sequence[LabelledPhoto], config: TrainConfig, *, rank: int = 0, processes: int = 1
     ) -> None:
-        """Prepare batches over `photos` for process `rank` of `processes`.
+        """Plan batches of `photos` for process `rank` of `processes`.
 
         Raises:
-            PhotoSetError: when one of the types has no photo.
-            ConfigError: when the batch size cannot be shared out evenly.
+            PhotoSetError: a type has no photo.
+            ConfigError: the batch size is not a multiple of the number of processes.
         """
         if missing := [name for name in SCAR_TYPES if name not in {photo.kind for photo in photos}]:
             raise PhotoSetError(f"there are no photos of {', '.join(missing)} to train on")
@@ -74,7 +74,7 @@ class BalancedBatches(Sampler[list[Draw]]):
 
     @property
     def photos_per_epoch(self) -> int:
-        """How many views an epoch shows over all processes."""
+        """Number of views per epoch over all processes."""
         return sum(count for _, count in self._groups)
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class BalancedBatches(Sampler[list[Draw]]):
 
 
 def _groups(photos: Sequence[LabelledPhoto], per_type: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield groups of photos by number, each with how many of it an epoch shows."""
+    """Yield groups of photos as indices, each with the number of its photos per epoch."""
     real = [photo.in_scope and not photo.extra for photo in photos]
     typed = {
         name for name in SCAR_TYPES if any(is_real for is_real, p in zip(real, photos, strict=True) if p.label == name)
@@ -111,16 +111,16 @@ def _groups(photos: Sequence[LabelledPhoto], per_type: int) -> Iterator[tuple[np
 
 
 def _drawn(indices: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """Draw `count` of `indices` evenly: each as often as any other, or once more."""
+    """Sample `count` of `indices` evenly: each occurs as often as any other, or once more."""
     rounds = -(-count // len(indices))
     return np.concatenate([random.permutation(indices) for _ in range(rounds)])[:count]
 
 
 class Lessons(Dataset[tuple[Any, ...]]):
-    """Views with what they teach, each decided by its `Draw`."""
+    """Views with their targets, each selected by a `Draw`."""
 
     def __init__(self, views: FrozenViews, lessons: Sequence[Lesson]) -> None:
-        """Keep both lists, which are of the same photos."""
+        """Combine the views and the targets of the same photos."""
         self._views, self._lessons = views, lessons
 
     def __len__(self) -> int:
@@ -136,7 +136,7 @@ class Lessons(Dataset[tuple[Any, ...]]):
 
 
 def training_batches(views: FrozenViews, lessons: Sequence[Lesson], batches: BalancedBatches) -> DataLoader[Any]:
-    """Load the batches that `batches` plans; set its `epoch` before each pass."""
+    """Return a loader of the batches that `batches` plans. Set `batches.epoch` before each epoch."""
     return DataLoader(Lessons(views, lessons), batch_sampler=batches, collate_fn=collate)
 
 

@@ -1,7 +1,7 @@
-"""Augmented views of every photo, made once, as the frozen part of the network sees them.
+"""Augmented views of every photo after the frozen stages of the network, computed once.
 
-What frozen stages make of a view does not change while the rest is trained, and is most of the work: 40 of 60 ms a view
-at 384 px. A file for each photo keeps it; an interrupted run, and the other folds of a cross-validation, read it again.
+The output of frozen stages never changes during training, and computing it takes most of the time: 40 of 60 ms per view
+at 384 px. It is cached in one file per photo, which a resumed run and the other folds of a cross-validation reuse.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from ..config import TrainConfig
 from .lessons import Lesson
 
 SAMPLES: Final = 4
-"""Places kept along a position's side; `scar_map.targets` averages over them."""
+"""Samples of the places along each side of a position; `scar_map.targets` averages them."""
 
 _SHARE_OF_OTHERS: Final = 6
-"""Photos out of scope and renderings are many and each is seen less often: a sixth of the views serve."""
+"""Photos out of scope and renderings are many and each is used less often, so they get a sixth of the views."""
 
 
 class FrozenView(NamedTuple):
     """One view.
 
     Attributes:
-        maps: float32 [C, h, w], what the frozen stages made of it; without any the normalised view, [3, S, S].
+        maps: float32 [C, h, w], the output of the frozen stages; without frozen stages the normalised view, [3, S, S].
         places: uint8, as in `scar_map.ScarMap`, `SAMPLES` along each side of a position of the network's map.
     """
 
@@ -61,15 +61,15 @@ class FrozenViews:
         *,
         frozen: int,
     ) -> None:
-        """Plan the views.
+        """Plan the views; `prepare` computes them.
 
         Args:
-            photos: the photos, N of them.
-            lessons: what they teach.
-            network: whose first `frozen` stages see them; on its device.
+            photos: N photos.
+            lessons: their targets.
+            network: the network whose first `frozen` stages are applied, on its device.
             config: the settings.
-            folder: where the files are kept; created if missing.
-            frozen: number of stages.
+            folder: folder of the cached files; created if missing.
+            frozen: number of frozen stages.
         """
         self._photos, self._lessons, self._network, self._config = photos, lessons, network, config
         self._folder, self._frozen = folder, frozen
@@ -81,12 +81,12 @@ class FrozenViews:
             self.side: int = network.eval()(empty).class_map.shape[-1]
 
     def count(self, photo: int) -> int:
-        """Return how many views of a photo there are; the first is the photo as it is."""
+        """Return the number of views of a photo. The first is the unaugmented photo."""
         rare = self._lessons[photo].in_scope and not self._photos[photo].extra
         return self._config.views if rare else max(1, self._config.views // _SHARE_OF_OTHERS)
 
     def prepare(self, numbers: Sequence[int], *, advance: Callable[[], None] = lambda: None) -> None:
-        """Make the views of some photos, unless their files are there."""
+        """Compute the views of some photos, unless they are cached."""
         self._folder.mkdir(parents=True, exist_ok=True)
         missing = [number for number in numbers if not self._file(number).exists()]
         for _ in range(len(numbers) - len(missing)):
@@ -102,7 +102,7 @@ class FrozenViews:
             advance()
 
     def __call__(self, photo: int, view: int) -> FrozenView:
-        """Return a view that was prepared."""
+        """Return a prepared view."""
         with np.load(self._file(photo)) as arrays:
             maps, places = arrays["maps"][view], arrays["places"][view]
         if not self._frozen:
@@ -110,7 +110,7 @@ class FrozenViews:
         return FrozenView(maps.astype(np.float32), places)
 
     def _seen(self, squares: Sequence[np.ndarray]) -> np.ndarray:
-        """Return what the frozen stages make of views, float16 [V, C, h, w]; without any the views, uint8."""
+        """Apply the frozen stages to views: float16 [V, C, h, w]; without frozen stages return the views, uint8."""
         if not self._frozen:
             return np.stack(squares)
         config, device = self._config, next(self._network.parameters()).device
@@ -121,7 +121,7 @@ class FrozenViews:
 
     @cache  # noqa: B019 - it lives as long as the training
     def _file(self, photo: int) -> Path:
-        """Name the file after all that decides the views: another photo, reading or setting has another file."""
+        """Return the cache file. Its name is a digest of everything that determines the views."""
         path, places = self._photos[photo].path, self._lessons[photo].scar_map.places
         content = f"{path.name} {digest_of(path)} {self.count(photo)} {places.shape} {self._key} "
         name = hashlib.sha256(content.encode(errors="surrogateescape") + places.tobytes()).hexdigest()
@@ -129,7 +129,7 @@ class FrozenViews:
 
 
 class _Squares(Dataset[list[View]]):
-    """The views of photos as squares; the work of the loader's processes."""
+    """The views of photos as squares, computed by the loader's worker processes."""
 
     def __init__(
         self, photos: Sequence[LabelledPhoto], lessons: Sequence[Lesson], size: int, wanted: Sequence[tuple[int, int]]
