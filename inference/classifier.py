@@ -24,31 +24,31 @@ from .treatments.plan import plan
 from .wording import Reason
 
 BUNDLED_CHECKPOINT: Final = Path(__file__).parent.parent / "model" / "weights" / "scarlens.onnx"
-"""The checkpoint that ships; its safetensors form lies beside it."""
+"""The bundled checkpoint. Its safetensors form is in the same folder."""
 
 NARROWEST: Final = 1 / 8
-"""Least share of the network's square that a photo must fill: a longer strip would be a few pixels wide there."""
+"""Smallest share of the network's square that a photo must fill. A narrower strip would be a few pixels wide."""
 
 
 PREVIEW_SIDE: Final = 480
-"""Longest side in pixels of `Prediction.preview`: some 30 kB, so that many predictions can be kept."""
+"""Longest side in pixels of `Prediction.preview`: about 30 kB, so that many predictions fit in memory."""
 
 
 class Classifier:
-    """Tells acne scar types apart with one checkpoint. Answers are information, not a diagnosis."""
+    """Classifies acne scars with one checkpoint. Its answers are information, not a diagnosis."""
 
     def __init__(self, engine: Engine) -> None:
-        """Wrap an engine; `load` makes one from a checkpoint file."""
+        """Wrap an engine. Use `load` to open a checkpoint file."""
         self._engine = engine
 
     @property
     def card(self) -> Card:
-        """What the checkpoint says about itself."""
+        """The checkpoint's card."""
         return self._engine.card
 
     @property
     def model_id(self) -> str:
-        """The digest that names the model."""
+        """Digest that identifies the model."""
         return self._engine.card.model_id
 
     def predict(self, image: Source, *, context: Context | None = None) -> Prediction:
@@ -56,7 +56,7 @@ class Classifier:
 
         Args:
             image: the photo.
-            context: what is told about the person: it adds cautions to the treatments, and changes no probability.
+            context: what the user says about the person. It adds cautions to treatments and changes no probability.
 
         Raises:
             ImageReadError: when it is no photo that can be read.
@@ -65,14 +65,14 @@ class Classifier:
         return self._answers([photo], context)[0]
 
     def predict_many(self, images: Iterable[Source], batch_size: int = 32) -> Iterator[Prediction | ImageReadError]:
-        """Classify many photos, in order and as they are consumed; an unreadable one yields its error.
+        """Classify many photos lazily and in order. An unreadable photo yields its error.
 
         Args:
-            images: photos as for `predict`; any iterable, also an endless one.
-            batch_size: how many photos the network sees at a time.
+            images: photos as for `predict`; any iterable, even an infinite one.
+            batch_size: number of photos per call of the network.
 
         Raises:
-            ValueError: when the batch size is below 1.
+            ValueError: the batch size is below 1.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -85,7 +85,7 @@ class Classifier:
                 yield next(answers) if isinstance(photo, FramedPhoto) else photo
 
     def predict_framed(self, photos: Sequence[FramedPhoto], *, context: Context | None = None) -> list[Prediction]:
-        """Classify photos that are already framed, in one batch; the rest is as for `predict`."""
+        """Classify photos that are already framed, in one batch. Otherwise like `predict`."""
         return self._answers(photos, context)
 
     def _framed_or_error(self, image: Source) -> FramedPhoto | ImageReadError:
@@ -139,7 +139,7 @@ class Classifier:
 
 
 def _is_small(placement: Placement, size: int) -> bool:
-    """Return whether too little is left of a photo, without its padding, to judge it."""
+    """Return whether the photo inside its padding is too small or too narrow to judge."""
     top, bottom, left, right = placement.window
     height, width = bottom - top, right - left
     above, below, before, beyond = photo_window(height, width, size)
@@ -147,20 +147,20 @@ def _is_small(placement: Placement, size: int) -> bool:
 
 
 def load(checkpoint: str | os.PathLike[str] = BUNDLED_CHECKPOINT, *, device: str = "cpu") -> Classifier:
-    """Load a checkpoint, `.safetensors` or `.onnx`; by default the one that ships.
+    """Load a checkpoint, `.safetensors` or `.onnx`; by default the bundled one.
 
     Args:
-        checkpoint: the file.
+        checkpoint: checkpoint file.
         device: "cpu", or a torch device such as "cuda" for a `.safetensors` file.
 
     Raises:
-        CheckpointError: when the file is no usable checkpoint.
+        CheckpointError: the file is not a usable checkpoint.
     """
     return Classifier(open_engine(Path(checkpoint), device=device))
 
 
 def predict(image: Source, *, context: Context | None = None) -> Prediction:
-    """Classify one photo with the checkpoint that ships, which is loaded once; see `Classifier.predict`.
+    """Classify one photo with the bundled checkpoint, which is loaded once; see `Classifier.predict`.
 
     Raises:
         ImageReadError: when it is no photo that can be read.

@@ -1,4 +1,4 @@
-"""What a user asks first when something does not work: is everything here, whole and quick, and what is to mend?"""
+"""Check an installation: is everything there, intact and fast, and if not, how to fix it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from .classifier import Classifier
 
 EXAMPLE: Final = Path(__file__).parent.parent / "datasets" / "rendering" / "examples" / "boxcar.jpg"
-"""The photo that ships which is classified; its name is the answer that the checkpoint which ships must give."""
+"""The bundled photo. Its name is the answer that the bundled checkpoint must give."""
 
 EXTRAS: Final = ("serve", "ray")
-"""The extras that commands need; whoever needs others knows of them."""
+"""The extras that commands need."""
 
 _MODULES: Final = {
     "opencv-python-headless": "cv2",
@@ -36,7 +36,7 @@ _MODULES: Final = {
     "scikit-learn": "sklearn",
     "python-multipart": "python_multipart",
 }
-"""The modules of packages that do not have the package's name."""
+"""Modules of packages whose name differs from the package's."""
 
 _PROJECT: Final = Path(__file__).parent.parent / "pyproject.toml"  # in a checkout
 
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Package:
-    """An installed package: its name, its version and the modules that it brings."""
+    """An installed package: name, version and modules."""
 
     name: str
     version: str
@@ -58,13 +58,13 @@ class _Package:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was found of one subject.
+    """The result of one check.
 
     Attributes:
-        subject: what was looked at.
+        subject: what was checked.
         found: what was found, in one line.
-        remedy: how to mend it; None where nothing is wrong.
-        facts: the same as plain JSON types, for machines.
+        remedy: how to fix it; None if nothing is wrong.
+        facts: the result as plain JSON types.
     """
 
     subject: str
@@ -80,13 +80,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings, in the order in which they were made; every subject stands once."""
+    """All findings in order, one per subject."""
 
     findings: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is to mend."""
+        """Whether nothing needs fixing."""
         return all(finding.remedy is None for finding in self.findings)
 
     def lines(self) -> list[str]:
@@ -108,7 +108,7 @@ class Diagnosis:
 
 
 def examine(checkpoint: Path | None = None) -> Diagnosis:
-    """Look at this installation and at a checkpoint, by default the one that ships; raise nothing that is wrong."""
+    """Check this installation and a checkpoint, by default the bundled one. Never raises for what it finds."""
     return Diagnosis(
         (
             _python(),
@@ -123,7 +123,7 @@ def examine(checkpoint: Path | None = None) -> Diagnosis:
 
 
 def _safely(subject: str, look: Callable[[], Sequence[Finding]]) -> Sequence[Finding]:
-    """Return what is found, or that the installation is too damaged to look: packages are first imported here."""
+    """Run a check; if a damaged installation makes it fail, return that as the finding."""
     try:
         return look()
     except Exception as error:  # a damaged package raises anything
@@ -132,7 +132,7 @@ def _safely(subject: str, look: Callable[[], Sequence[Finding]]) -> Sequence[Fin
 
 
 def _shown(text: object) -> str:
-    """Return a text without the path of the home folder: what is shown to helpers names nobody."""
+    """Replace the home folder's path by "~", so that shared output names nobody."""
     home = str(Path.home())
     return str(text) if home in ("", "/") else re.sub(rf"(?<![\w.-]){re.escape(home)}(?![\w.-])", "~", str(text))
 
@@ -148,14 +148,14 @@ def _python() -> Finding:
 
 
 def _packages() -> list[Finding]:
-    """Find what scarlens requires, in the versions that it requires, without importing any of it."""
+    """Check the required packages and versions, without importing them."""
     installed = _installed()
     needed = [_package(requirement, installed) for requirement in _required()]
     return [*needed, *(_extra(name, installed) for name in EXTRAS)]
 
 
 def _required(extra: str = "") -> list[Requirement]:
-    """Return what scarlens itself requires or, where one is named, an extra besides."""
+    """Return the requirements of scarlens or, if named, of an extra."""
     from packaging.requirements import Requirement  # matplotlib brings it
 
     requirements = [Requirement(line) for line in _requirement_lines()]
@@ -169,7 +169,7 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 
 
 def _requirement_lines() -> list[str]:
-    """Return all requirements as package metadata has them, of a checkout from pyproject.toml."""
+    """Return all requirements from the package metadata, or from pyproject.toml in a checkout."""
     try:
         lines = metadata.requires("scarlens")
     except metadata.PackageNotFoundError:
@@ -182,7 +182,7 @@ def _requirement_lines() -> list[str]:
 
 
 def _installed() -> list[_Package]:
-    """Return the installed packages; a folder without metadata, which a failed removal left, is none."""
+    """Return the installed packages. A folder without metadata, left by a failed removal, does not count."""
     found: dict[str, _Package] = {}
     for package in metadata.distributions():
         if not (package.read_text("METADATA") or package.read_text("PKG-INFO")):
@@ -195,7 +195,7 @@ def _installed() -> list[_Package]:
 
 
 def _package(requirement: Requirement, installed: Sequence[_Package]) -> Finding:
-    """Look for one package; two with one module spoil each other."""
+    """Check one package. Two packages with the same module break each other."""
     module = _MODULES.get(requirement.name, requirement.name)
     versions = {package.name: package.version for package in installed if module in package.modules}
     wanted = f"pip install '{requirement.name}{requirement.specifier}'"
@@ -212,7 +212,7 @@ def _package(requirement: Requirement, installed: Sequence[_Package]) -> Finding
 
 
 def lacking(extra: str) -> list[str]:
-    """Return what an extra brings and is not here as it should be, each with what is wrong."""
+    """Return the packages of an extra that are missing or wrong, each with what is wrong."""
     return _lacking(extra, _installed())
 
 
@@ -264,7 +264,7 @@ def _cuda() -> list[Finding]:
 
 
 def _checkpoint(given: Path | None) -> list[Finding]:
-    """Load a checkpoint, which checks its seal, and classify the photo that ships."""
+    """Load a checkpoint, which verifies its digest, and classify the bundled photo."""
     from .classifier import BUNDLED_CHECKPOINT, load
 
     path = given or BUNDLED_CHECKPOINT
@@ -284,7 +284,7 @@ def _checkpoint(given: Path | None) -> list[Finding]:
 
 
 def _answer(classifier: Classifier, *, bundled: bool) -> list[Finding]:
-    """Classify the photo that ships; only of the checkpoint that ships is it known what it must answer."""
+    """Classify the bundled photo. The right answer is only known for the bundled checkpoint."""
     answers = [_timed(lambda: classifier.predict(EXAMPLE)) for _ in range(_REPEATS)]
     prediction, photo_ms = answers[0][0], round(median(milliseconds for _, milliseconds in answers), 1)
     wrong = bundled and prediction.label != EXAMPLE.stem
@@ -299,6 +299,6 @@ def _answer(classifier: Classifier, *, bundled: bool) -> list[Finding]:
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    """Return what some work returns, and the milliseconds it takes."""
+    """Return the result of a function, and its duration in milliseconds."""
     started = time.perf_counter()
     return work(), round((time.perf_counter() - started) * 1e3, 1)

@@ -1,6 +1,6 @@
-"""Arrays in, scores out: ONNX Runtime by default, torch as the reference it is tested against.
+"""Arrays go in, scores come out. ONNX Runtime is the default, torch the reference.
 
-Nothing else in the project knows which of the two answers.
+No other module knows which of the two is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Scores(NamedTuple):
-    """Raw scores of N photos as float32 arrays; `model.network.NetworkOutput` says what they mean.
+    """Raw scores of N photos as float32 arrays; see `model.network.NetworkOutput`.
 
     Attributes:
         class_map: [N, 5, h, w].
@@ -39,7 +39,7 @@ class Scores(NamedTuple):
 
 
 class Engine(Protocol):
-    """What runs the network.
+    """Runs the network.
 
     Attributes:
         card: the checkpoint's card.
@@ -48,21 +48,21 @@ class Engine(Protocol):
     card: Card
 
     def __call__(self, photos: np.ndarray) -> Scores:
-        """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them."""
+        """Score photos, float32 [N, 3, S, S] as `datasets.transform` makes them."""
         ...
 
 
 class OnnxEngine:
-    """ONNX Runtime on the CPU: a photo for each thread.
+    """ONNX Runtime on the CPU, with one photo per thread.
 
-    A photo by itself costs less than in a batch (6.8 ms of CPU to 8.6 in a batch of 32), and its scores cannot depend
-    on the others.
+    A photo alone takes less CPU time than in a batch (6.8 against 8.6 ms in a batch of 32, with an earlier network),
+    and its scores cannot depend on other photos.
     """
 
     card: Card
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
-        """Load an `.onnx` checkpoint; `threads` is the number of cores to use, by default all that this process may."""
+        """Load an `.onnx` checkpoint. `threads` is the number of cores to use; default: all usable ones."""
         stay_offline()
         import onnxruntime
 
@@ -86,7 +86,7 @@ class OnnxEngine:
         self._check(path)
 
     def _check(self, path: Path) -> None:
-        """Try the model on an empty photo: whatever it is, it must behave like a network of this project."""
+        """Run the model on an empty photo to check that it is a network of this project."""
         photo = np.zeros((1, 3, self.card.size, self.card.size), dtype=np.float32)
         try:
             scores = self(photo)
@@ -101,10 +101,10 @@ class OnnxEngine:
             raise CheckpointError(f"{path}: expected float32 scores of {types} types and a map, found {found}")
 
     def __call__(self, photos: np.ndarray) -> Scores:
-        """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them.
+        """Score photos, float32 [N, 3, S, S] as `datasets.transform` makes them.
 
         Raises:
-            CheckpointError: when a score is not finite, or the scores are not those of N photos.
+            CheckpointError: a score is not finite, or the scores are not those of N photos.
         """
         scores = [self._run(photos)] if len(photos) == 1 else self._run_each(np.split(photos, len(photos)))
         parts = [np.concatenate(part) for part in zip(*scores, strict=True)]
@@ -122,12 +122,12 @@ class OnnxEngine:
 
 
 class TorchEngine:
-    """torch on any device: the reference, the way to a GPU, and what training measures with."""
+    """torch on any device: the reference, for GPUs and for evaluation during training."""
 
     card: Card
 
     def __init__(self, network: ScarNetwork, card: Card, *, device: str = "cpu") -> None:
-        """Wrap a network, which is moved to a device such as "cpu", "cuda" or "cuda:1" and set to evaluate."""
+        """Wrap a network: move it to a device such as "cpu" or "cuda:1" and switch it to evaluation."""
         import torch
 
         self._torch = torch
@@ -136,7 +136,7 @@ class TorchEngine:
         self.card = card
 
     def __call__(self, photos: np.ndarray) -> Scores:
-        """Score photos, float32 [N, 3, S, S] as `datasets.preprocess` makes them."""
+        """Score photos, float32 [N, 3, S, S] as `datasets.transform` makes them."""
         with self._torch.inference_mode():
             output = self._network(self._torch.from_numpy(photos).to(self._device))
         return Scores(*(part.float().cpu().numpy() for part in output))
@@ -145,11 +145,11 @@ class TorchEngine:
 def open_engine(checkpoint: Path, *, device: str = "cpu") -> Engine:
     """Choose the engine for a checkpoint.
 
-    On the CPU, ONNX Runtime runs an `.onnx` file, and a `.safetensors` file whose ONNX form, of the same name and the
-    same model, lies beside it. Otherwise torch runs the `.safetensors` form.
+    On the CPU, ONNX Runtime runs an `.onnx` file, or the ONNX form next to a `.safetensors` file if it has the same
+    name and model. Otherwise torch runs the `.safetensors` file.
 
     Raises:
-        CheckpointError: unreadable checkpoint, or an ONNX file without its other form on another device than the CPU.
+        CheckpointError: unreadable checkpoint, or only an ONNX file for a device other than the CPU.
         DeviceError: the device cannot be used here.
     """
     if checkpoint.suffix == ".onnx":
@@ -167,7 +167,7 @@ def open_engine(checkpoint: Path, *, device: str = "cpu") -> Engine:
 
 
 def _onnx_twin(checkpoint: Path) -> OnnxEngine | None:
-    """Return the ONNX form beside a safetensors checkpoint, unless it is missing, damaged or of another model."""
+    """Return the ONNX form next to a safetensors checkpoint; None if it is missing, damaged or of another model."""
     twin = checkpoint.with_suffix(".onnx")
     if not twin.is_file():
         return None

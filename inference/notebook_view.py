@@ -1,4 +1,4 @@
-"""A prediction as a Jupyter notebook shows it: the photo, where each type is seen, bars, and the documents' text."""
+"""HTML view of a prediction for Jupyter: the photo, where each type is seen, probabilities and the documents' text."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def html(prediction: Prediction) -> str:
-    """Return a prediction as a piece of HTML that needs nothing else; without a preview it has no picture.
+    """Return a prediction as self-contained HTML. Without a preview it has no picture.
 
-    A notebook that shows it holds the photo: treat the notebook as you treat the photo, or clear its outputs.
+    The notebook then contains the photo: handle it as you handle the photo, or clear its outputs.
     """
     values = {
         "headline": prediction.headline,
@@ -48,7 +48,7 @@ def _bars(prediction: Prediction) -> list[dict[str, Any]]:
 
 
 def _picture(preview: bytes, prediction: Prediction) -> str:
-    """Return the preview with the regions painted over it, as the address of an `img`."""
+    """Return the preview with the regions drawn on it, as a data URL."""
     from ..datasets.reading.reader import read_image
     from ..datasets.transform import jpeg_preview
     from .regions import overlay

@@ -1,4 +1,4 @@
-"""The result types: what scarlens says about one photo."""
+"""The result type: what scarlens says about one photo."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from .treatments.plan import TreatmentPlan
 
 MOSTLY_SKIN: Final = 0.5
-"""Share of skin from which on a photo that is out of scope is called skin without such scars."""
+"""Minimum share of skin for an out-of-scope photo to be described as skin without such scars."""
 
 LEAST_TOLD: Final = 0.005
-"""Extent from which on a type is named beside the one that is seen most."""
+"""Minimum extent for a type to be named besides the most extensive one."""
 
 _BAR_WIDTH: Final = 30  # characters
 
@@ -28,29 +28,28 @@ class Prediction:
     """What the classifier says about one photo: information, not a diagnosis.
 
     Attributes:
-        label: the scar type, a name of `SCAR_TYPES`, or None when the classifier abstains.
-        probabilities: calibrated probability of each scar type given that the photo shows one of them; the keys are
-            `SCAR_TYPES` in order, the values sum to 1. Given in every case, also when the classifier abstains.
+        label: the scar type, one of `SCAR_TYPES`, or None if the classifier abstains.
+        probabilities: calibrated probability of each scar type, given that the photo shows one of them. The keys are
+            `SCAR_TYPES` in order, the values sum to 1. Present even if the classifier abstains.
         in_scope: probability, 0 to 1, that the photo shows one of the three types at all.
-        plausible: the types of the conformal prediction set, most probable first; never empty.
-        reason: why the classifier abstains, a key of `REASONS`, or None when there is a label.
-        regions: float32 [3, h, w], each value 0 to 1: the probability that a scar of this type is seen at this
-            place of the photo, types in the order of `SCAR_TYPES`; the rest to 1 is "no such scar". Row 0 is the
-            photo's top, column 0 its left side.
-        scar_threshold: a scar is seen where the sum of `regions` over the types is at least this, 0 to 1.
-        extent: the share of the visible skin, 0 to 1, that each type takes, as `regions.extent_of` counts it; the keys
-            are `SCAR_TYPES` in order.
-        skin: the share of the photo that is skin, 0 to 1.
-        treatment: what the documents say about the label, or about the plausible types side by side when the
-            reason is "ambiguous"; None for a photo that is refused.
-        model_id: the digest that names the checkpoint which answered.
+        plausible: conformal prediction set, most probable type first; never empty.
+        reason: why the classifier abstains, a key of `REASONS`, or None if there is a label.
+        regions: float32 [3, h, w], values 0 to 1: the probability that a scar of each of `SCAR_TYPES` is at this place
+            of the photo. The remainder to 1 is "no such scar". Row 0 is the photo's top, column 0 its left side.
+        scar_threshold: a scar is seen where `regions`, summed over the types, reach this value, 0 to 1.
+        extent: share of the visible skin, 0 to 1, that each type covers (`regions.extent_of`). The keys are
+            `SCAR_TYPES` in order.
+        skin: share of the photo that is skin, 0 to 1.
+        treatment: what the documents say about the label, or about all plausible types if the reason is "ambiguous";
+            None if the photo is refused.
+        model_id: digest of the checkpoint.
         width: width of the upright photo in pixels.
         height: height of the upright photo in pixels.
-        preview: the upright photo as a JPEG without metadata, at most 480 pixels long, for a notebook to show, whose
-            file then holds it; None from `predict_many` and folders.
+        preview: the upright photo as a JPEG without metadata, at most 480 pixels long, for notebooks, whose files then
+            contain it. None from `predict_many` and for folders.
 
     Raises:
-        ValueError: when the fields contradict one another.
+        ValueError: the fields contradict one another.
     """
 
     label: str | None
@@ -69,7 +68,7 @@ class Prediction:
     preview: bytes | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a result that contradicts itself."""
+        """Refuse contradictory fields."""
         if tuple(self.probabilities) != SCAR_TYPES:
             raise ValueError(f"probabilities must have the keys {SCAR_TYPES} in order, got {tuple(self.probabilities)}")
         total = sum(self.probabilities.values())
@@ -96,29 +95,31 @@ class Prediction:
 
     @property
     def most_seen(self) -> str | None:
-        """The type that the map shows on the largest share of the skin; None where it shows no scar."""
+        """The type that covers most of the skin on the map; None if the map shows no scar."""
         largest = max(self.extent, key=self.extent.__getitem__)
         return largest if self.extent[largest] > 0.0 else None
 
     @property
     def contradiction(self) -> str | None:
-        """How the photo's type and the map's disagree, as a sentence; None where they agree or there is no label."""
+        """How label and map disagree, in one sentence; None if they agree or there is no label."""
         if self.label is None or self.most_seen == self.label:
             return None
-        seen = f"sees most {DISPLAY_NAMES[self.most_seen]} scars" if self.most_seen else "shows no place with a scar"
-        return f"The photo as a whole looks like {DISPLAY_NAMES[self.label]}, but the map {seen}: trust neither alone."
+        seen = f"shows mostly {DISPLAY_NAMES[self.most_seen]} scars" if self.most_seen else "shows no scar"
+        return (
+            f"The whole photo looks like {DISPLAY_NAMES[self.label]}, but the map {seen}: do not rely on either alone."
+        )
 
     @property
     def extent_text(self) -> str:
-        """What is seen on how much of the skin, in words."""
+        """The extent in words."""
         if self.most_seen is None:
-            return "no place with a scar"
+            return "no scar"
         told = (name for name in SCAR_TYPES if self.extent[name] >= LEAST_TOLD or name == self.most_seen)
         seen = sorted(told, key=lambda name: -self.extent[name])
         return ", ".join(f"{DISPLAY_NAMES[name]} on {percent(self.extent[name])}" for name in seen) + " of the skin"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the prediction as plain JSON types; `regions` becomes nested lists rounded to three digits."""
+        """Return plain JSON types. `regions` become nested lists, rounded to three digits."""
         return {
             "headline": self.headline,
             "label": self.label,
@@ -140,27 +141,27 @@ class Prediction:
         }
 
     def to_text(self) -> str:
-        """Return the prediction as a reader wants it in a terminal, with what the documents say about treatment."""
+        """Return the prediction for a terminal, with what the documents say about treatment."""
         lines = [self.headline, *([self.contradiction] if self.contradiction else []), ""]
         for name, probability in sorted(self.probabilities.items(), key=lambda item: -item[1]):
             bar = "█" * round(_BAR_WIDTH * probability)
             lines.append(f"  {DISPLAY_NAMES[name]:<9} {100 * probability:5.1f} %  {bar}")
         plausible = ", ".join(DISPLAY_NAMES[name] for name in self.plausible)
-        lines += ["", f"  plausible: {plausible} (such a set is meant to hold the true type in 90 % of cases)"]
+        lines += ["", f"  plausible: {plausible} (designed to include the true type in 90 % of cases)"]
         lines += [f"  shows one of the three types: {percent(self.in_scope)}"]
         lines += [f"  seen: {self.extent_text}", ""]
         lines.append(NOTICE if self.treatment is None else self.treatment.to_text())
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """Return the prediction as a notebook shows it: the photo with the regions, bars, and the documents' text."""
+        """Return the prediction for a notebook: photo with regions, probabilities, and the documents' text."""
         from .notebook_view import html
 
         return html(self)
 
     @property
     def headline(self) -> str:
-        """The answer in one line, or why there is none."""
+        """The answer in one line, or the reason for abstaining."""
         if self.label is not None:
             return f"Most probable: {DISPLAY_NAMES[self.label]} scars"
         assert self.reason is not None  # __post_init__ saw to it

@@ -1,4 +1,4 @@
-"""Where each type is seen: from the network's map to regions of the photo, their extent, and an overlay picture."""
+"""Where each type is seen: the network's map becomes regions of the photo, their extent, and an overlay picture."""
 
 from collections.abc import Sequence
 from itertools import chain, count
@@ -19,18 +19,18 @@ COLOURS: Final = {"ice_pick": (213, 94, 0), "boxcar": (0, 114, 178), "rolling": 
 
 
 def hex_colour(name: str) -> str:
-    """Return the colour of a type as a page writes it, such as "#d55e00"."""
+    """Return the colour of a type in HTML notation, such as "#d55e00"."""
     return "#{:02x}{:02x}{:02x}".format(*COLOURS[name])
 
 
 DASHES: Final = {"ice_pick": 0, "boxcar": 7, "rolling": 2}
-"""Length of the dashes of each type's outline, in line widths; 0 is an unbroken line. They tell types apart in grey."""
+"""Dash length of each type's outline, in line widths; 0 is a solid line. Dashes tell types apart in grey."""
 
 _FILL: Final = 0.12
 """Opacity of the colour over a scar."""
 
 _SPECK: Final = 0.0005
-"""Of a photo's area: what is smaller is not outlined."""
+"""Smallest share of a photo's area that is outlined."""
 
 _NO_SKIN: Final = np.eye(len(MAP_CLASSES), dtype=np.float32)[MAP_CLASSES.index("no_skin")]
 _LEGEND_HEIGHT: Final = 44  # pixels
@@ -39,11 +39,11 @@ _GREY: Final = (40, 40, 40)
 
 
 def photo_map(class_map: np.ndarray, *, placement: Placement, size: int) -> np.ndarray:
-    """Lay the network's map over the upright photo, as probabilities.
+    """Transform the network's map into probabilities over the upright photo.
 
     Args:
         class_map: float [5, h, w], logits of `MAP_CLASSES` over the network's square input.
-        placement: how the photo came into the square.
+        placement: how the photo was placed in the square.
         size: side of the network's square input in pixels.
 
     Returns:
@@ -64,15 +64,14 @@ def photo_map(class_map: np.ndarray, *, placement: Placement, size: int) -> np.n
 
 
 def extent_of(shown: np.ndarray, scar_threshold: float) -> dict[str, float]:
-    """Return the share of the visible skin, 0 to 1, that each type is expected to take.
+    """Return the expected share of the visible skin, 0 to 1, that each type covers.
 
-    Each place counts by its probabilities, which changes less with light and compression than counting the places
-    inside the outlines; a place where a scar is less than half as probable as the threshold does not count, and without
-    any outline there is no extent.
+    Places are weighted by their probabilities, which is less sensitive to light and compression than counting the
+    places inside the outlines. Places below half the threshold do not count, and without any outline the extent is 0.
 
     Args:
         shown: `photo_map`, float32 [5, h, w].
-        scar_threshold: probability of a scar from which on one is seen.
+        scar_threshold: minimum probability of a scar for it to count as seen.
     """
     regions = shown[: len(SCAR_TYPES)]
     scar = regions.sum(axis=0)
@@ -89,11 +88,11 @@ def skin_share(shown: np.ndarray) -> float:
 
 
 def scars_seen(regions: np.ndarray, scar_threshold: float) -> np.ndarray:
-    """Return the index into `SCAR_TYPES` of the type seen at each place, or -1 for none; int [h, w].
+    """Return the type seen at each place as an index into `SCAR_TYPES`, or -1 for none; int [h, w].
 
     Args:
         regions: `Prediction.regions`, float32 [3, h, w].
-        scar_threshold: probability of a scar from which on one is seen.
+        scar_threshold: minimum probability of a scar for it to count as seen.
     """
     return np.where(regions.sum(axis=0) >= scar_threshold, regions.argmax(axis=0), -1)
 
@@ -105,14 +104,14 @@ def _enlarged(planes: np.ndarray, height: int, width: int) -> np.ndarray:
 def _lookups(
     length: int, window: tuple[int, int], inside: tuple[int, int], size: int, cells: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the centres of the photo's cells lie in cells of the class map, and whether the window holds them.
+    """Return the positions of the output cells in the class map, and whether they are inside the window.
 
     Args:
-        length: of the photo's side in pixels.
-        window: first and last pixel of what padding left over.
-        inside: where that lies in the network's square, in pixels.
+        length: side of the photo in pixels.
+        window: first and last pixel inside the padding.
+        inside: the window's position in the network's square, in pixels.
         size: side of the square in pixels.
-        cells: of the class map along this side.
+        cells: number of cells of the class map along this side.
     """
     cell = size / cells
     scale = (inside[1] - inside[0]) / (window[1] - window[0])
@@ -123,10 +122,10 @@ def _lookups(
 
 
 def overlay(image: np.ndarray, regions: np.ndarray, scar_threshold: float) -> np.ndarray:
-    """Outline the scars that are seen in a photo, one colour and line style a type; legend and notice below.
+    """Outline the scars seen in a photo, with a colour and line style for each type, and a legend with the notice.
 
-    Where none is seen, nothing is drawn. A dark and a light line beside each outline keep it legible on any skin, and
-    its dashes in grey.
+    If no scar is seen, nothing is drawn. A dark and a light line next to each outline keep it visible on any skin;
+    dashes tell the types apart in grey.
 
     Args:
         image: the upright photo, RGB uint8 [H, W, 3].
@@ -173,23 +172,23 @@ def _legend(width: int) -> np.ndarray:
 
 
 def _write(picture: np.ndarray, text: str, position: tuple[int, int], scale: float) -> int:
-    """Write a text from its lower left corner on; return where it ends."""
+    """Write text from its lower left corner; return where it ends."""
     cv2.putText(picture, text, position, cv2.FONT_HERSHEY_SIMPLEX, scale, _GREY, 1, cv2.LINE_AA)
     return position[0] + cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
 
 
 def write_overlay(path: Path, image: np.ndarray, regions: np.ndarray, scar_threshold: float) -> None:
-    """Write the overlay of a photo as a PNG without metadata; arguments as for `overlay`."""
+    """Write `overlay` as a PNG without metadata."""
     picture = cv2.cvtColor(overlay(image, regions, scar_threshold), cv2.COLOR_RGB2BGR)
     write_atomically(path, cv2.imencode(".png", picture)[1].tobytes())
 
 
 def overlay_files(folder: Path, photos: Sequence[Path]) -> list[Path]:
-    """Name an overlay in a folder, which is made, after each photo; a further photo of the same name gets a number.
+    """Return an overlay file for each photo in a folder (created if missing). Equal names get numbers.
 
     Raises:
         NotADirectoryError: a file has the folder's name.
-        OSError: the folder cannot be made.
+        OSError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

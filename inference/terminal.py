@@ -1,4 +1,4 @@
-"""What the command line writes to the terminal: answers, messages, progress bars and the ends of help texts."""
+"""Terminal output of the command line: answers, messages, progress bars and examples in help texts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from rich.markup import escape
 from ..datasets.errors import printable
 
 ON_TERMINAL: Final = sys.stderr is not None and sys.stderr.isatty()
-"""Whether progress can be shown; rich alone would be misled by FORCE_COLOR, which Jupyter sets for pipes."""
+"""Whether standard error is a terminal. rich is misled by FORCE_COLOR, which Jupyter sets even for pipes."""
 
 LEADS: Final = os.environ.get("RANK", "0") == "0"
-"""Whether this is the process that tells progress and results, of those that torchrun started; errors tell all."""
+"""Whether this process reports progress and results. Under torchrun only one does; all report errors."""
 
 PLAIN: Final = bool(os.environ.get("NO_COLOR"))
-"""Whether the user wants no colours (https://no-color.org); rich by itself would still write bold and dim."""
+"""Whether the user wants no colours (https://no-color.org). rich by itself would still use bold and dim."""
 
 GO_ON: Final = "run the same command with --resume to go on"
-"""What to do when work is interrupted that can be resumed."""
+"""Next step after an interruption that can be resumed."""
 
 _console = partial(Console, highlight=False, color_system=None if PLAIN else "auto")
 
@@ -33,35 +33,35 @@ output = _console(soft_wrap=True)
 """Standard output, for answers."""
 
 pages = _console()
-"""Standard output, for what is laid out to the terminal's width."""
+"""Standard output, for text laid out to the terminal's width."""
 
 messages = _console(stderr=True, soft_wrap=True)
 """Standard error, for everything else."""
 
 
 def say(text: str) -> None:
-    """Print one line to standard error; a file's name in it cannot send codes to the terminal."""
+    """Print one line to standard error, with control characters escaped."""
     messages.print(printable(text), markup=False)
 
 
 def report(text: str) -> None:
-    """Say how a training gets on; of the processes that torchrun started, one does."""
+    """Report the progress of training. Under torchrun, only one process prints."""
     if LEADS:
         say(text)
 
 
 def examples(*commands: str) -> str:
-    """Return the end of a help text: commands to try, each on its own line, their brackets shown as they are."""
+    """Return the examples at the end of a help text, one per line."""
     # Paragraphs: of the versions of typer from 0.16 on, the older join the lines of one.
     return "\n\n".join(["Examples:", *map(escape, commands)])
 
 
 @contextmanager
 def when_interrupted(remedy: str) -> Iterator[None]:
-    """Add to an interruption what to do next; the door of the command line says it.
+    """Attach the next step to a KeyboardInterrupt; the command line prints it.
 
     Raises:
-        KeyboardInterrupt: the interruption, with the remedy.
+        KeyboardInterrupt: the interruption, with the next step.
     """
     try:
         yield
@@ -71,7 +71,7 @@ def when_interrupted(remedy: str) -> Iterator[None]:
 
 @contextmanager
 def bar(what: str, *, shown: bool = ON_TERMINAL) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar, by default on a terminal alone."""
+    """Show a progress bar, by default only on a terminal."""
     from rich.progress import Progress
 
     with Progress(console=messages, disable=not shown, transient=True) as progress:
@@ -81,7 +81,7 @@ def bar(what: str, *, shown: bool = ON_TERMINAL) -> Iterator[Callable[[int, int]
 
 @contextmanager
 def counter(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar that moves by one at each call."""
+    """Show a progress bar that advances by one per call."""
     with bar(what, shown=ON_TERMINAL and LEADS) as move:
         done = count(1)
         yield lambda: move(next(done), total)

@@ -1,1 +1,1 @@
-"""From arrays to scores."""
+"""Arrays go in, scores come out."""

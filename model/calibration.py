@@ -1,6 +1,6 @@
-"""From raw scores to probabilities that mean what they say, plausible sets, and knowing when to keep silent.
+"""Calibration: raw scores become calibrated probabilities, plausible sets and decisions to abstain.
 
-Everything here is fitted on scores of photos that the model did not see, in NumPy, and stored in the checkpoint's card.
+Everything is fitted in NumPy on scores of held-out photos, and stored in the checkpoint's card.
 """
 
 from __future__ import annotations
@@ -14,54 +14,54 @@ import numpy as np
 from ..datasets.labels import SCAR_TYPES
 
 COVERAGE: Final = 0.90
-"""Share of photos whose true type the plausible set is meant to hold."""
+"""Share of photos whose plausible set should include the true type."""
 
 FALSE_REFUSALS: Final = 0.04
-"""Share of photos of the three types that the scope threshold aims to refuse.
+"""Share of photos of the three types that the scope threshold is set to refuse.
 
-One in twenty is what may be refused; aiming a little below leaves room for the error of a threshold from few photos.
+The goal is at most one in twenty. The margin allows for the error of a threshold fitted on few photos.
 """
 
 MAX_QUALITY_REFUSALS: Final = 0.01
-"""Share of the photos it was fitted on that a quality threshold may refuse, whatever the blurred copies of them say."""
+"""Maximum share of the original photos that a quality threshold may refuse."""
 
 COST_OF_SILENCE: Final = 0.45
-"""What "can't tell" costs when a wrong type costs 1 and a right one 0.
+"""Cost of abstaining, if a wrong type costs 1 and a right one 0.
 
-The decision of least expected cost is then to answer only with a probability of at least 1 - 0.45 (Chow, "On optimum
-recognition error and reject tradeoff", IEEE Transactions on Information Theory, 1970). Silence costs little here: it
-still shows the plausible types side by side. At 0.5 small changes of a photo (training.stress) turned one answered
-label into another in up to 4 % of photos, at 0.45 in up to 1.4 %.
+The expected cost is least if the classifier answers only with a probability of at least 1 - 0.45 (Chow, "On optimum
+recognition error and reject tradeoff", IEEE Transactions on Information Theory, 1970). Abstaining is cheap here,
+because the plausible types are still shown. At 0.5, small changes of a photo (`training.measure.stress`) changed the
+label in up to 4 % of photos, at 0.45 in up to 1.4 %.
 """
 
 TEMPERATURE_SPREAD: Final = 0.1
-"""Standard deviation of the logarithm of the temperature before anything was measured.
+"""Prior standard deviation of the logarithm of the temperature.
 
-Fitted freely on some eighty photos, the temperature made the log loss of others worse, by 0.002 and 0.006 nats in two
-cross-validations; with this prior it stays as it is without temperature, and a thousand photos outweigh the prior.
+Without a prior, a temperature fitted on some eighty photos raised the log loss of other photos by 0.002 and 0.006 nats
+in two cross-validations; with it, the log loss was unchanged. A thousand photos outweigh the prior.
 """
 
 _LEAST_TEMPERATURE: Final = 1e-6  # below, logits over it would be too large to tell apart
 
 MIN_SIDE: Final = 64
-"""Shortest side in pixels of a photo worth judging: below, a scar of 2 mm on a cheek is smaller than a pixel or two."""
+"""Shortest side in pixels of a photo that can be judged. Below it, a 2 mm scar on a cheek is a pixel or two wide."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How scores become an answer.
+    """The numbers that turn scores into an answer.
 
     Attributes:
         temperature: type logits are divided by it before the softmax (temperature scaling, Guo et al., ICML 2017).
         scope_slope: the scope logit is multiplied by it and
         scope_offset: shifted by this before the sigmoid (Platt scaling, Platt 1999).
-        plausible_thresholds: per type, in the order of `SCAR_TYPES`: the type is plausible from this probability on.
-        scope_threshold: below this scope probability the photo is refused as out of scope.
-        answer_threshold: below this probability of the best type the answer is "ambiguous".
-        scar_threshold: a position of the map counts as scarred from this probability of a scar on.
-        min_brightness: a photo with a lower mean luma, 0 to 255, is too dark to judge.
-        min_sharpness: one with a lower `datasets.canonical.sharpness` is too blurred to judge.
-        fitted_on: what the numbers come from, in words.
+        plausible_thresholds: minimum probability of each of `SCAR_TYPES` to be plausible.
+        scope_threshold: photos with a lower scope probability are refused as out of scope.
+        answer_threshold: if no type reaches this probability, the answer is "ambiguous".
+        scar_threshold: minimum probability of a scar for a position of the map to count as scarred.
+        min_brightness: photos with a lower mean luma, 0 to 255, are too dark to judge.
+        min_sharpness: photos with a lower `canonical.sharpness` are too blurred to judge.
+        fitted_on: description of the data it was fitted on.
     """
 
     temperature: float = 1.0
@@ -76,7 +76,7 @@ class Calibration:
     fitted_on: str = "nothing: raw scores"
 
     def __post_init__(self) -> None:
-        """Refuse numbers that cannot be a calibration."""
+        """Refuse invalid numbers."""
         numbers = (self.temperature, self.scope_slope, self.scope_offset, self.scope_threshold, self.answer_threshold)
         numbers += (self.scar_threshold, self.min_brightness, self.min_sharpness)
         if not all(math.isfinite(number) for number in (*numbers, *self.plausible_thresholds)):
@@ -98,13 +98,13 @@ class Calibration:
         return sigmoid(self.scope_slope * np.asarray(scope_logit, dtype=np.float64) + self.scope_offset)
 
     def judgeable(self, brightness: np.ndarray | float, sharpness: np.ndarray | float) -> np.ndarray:
-        """Return whether photos are bright and sharp enough to judge, bool [...]."""
+        """Return whether photos are bright and sharp enough to judge; bool [...]."""
         return (np.asarray(brightness) >= self.min_brightness) & (np.asarray(sharpness) >= self.min_sharpness)
 
     def plausible(self, probabilities: np.ndarray) -> tuple[str, ...]:
         """Return the types of the conformal prediction set of one photo, most probable first.
 
-        The most probable type always belongs to it: an empty set would tell a reader nothing.
+        It always includes the most probable type, because an empty set would be no answer.
         """
         order = np.argsort(-probabilities, kind="stable")
         return tuple(SCAR_TYPES[i] for i in order if i == order[0] or probabilities[i] >= self.plausible_thresholds[i])
@@ -119,17 +119,17 @@ def fit_calibration(
     fitted_on: str,
     repeats: int = 1,
 ) -> Calibration:
-    """Fit a calibration to the scores of photos the model did not see.
+    """Fit a calibration to the scores of held-out photos.
 
     Args:
         type_logits: [N, 3].
         scope_logits: [N].
-        type_indices: int [N], index into `SCAR_TYPES`, or -1 where the type is none or not known. At least one photo of
-            each type.
-        in_scope: bool [N], whether a photo shows one of the types; where all do, the scope stays uncalibrated and
-            nothing is refused. How many are refused is measured on photos of a known type.
-        fitted_on: what the scores come from, in words.
-        repeats: how many scores come from one photo; only photos are independent.
+        type_indices: int [N], index into `SCAR_TYPES`, or -1 if there is no type or it is unknown. At least one photo
+            of each type.
+        in_scope: bool [N], whether a photo shows one of the types. If all do, the scope stays uncalibrated and nothing
+            is refused. The threshold is set on photos of known type.
+        fitted_on: description of the data.
+        repeats: number of scores per photo. Only photos are independent.
     """
     shown = type_indices >= 0
     temperature = _fit_temperature(type_logits[shown], type_indices[shown], repeats)
@@ -154,12 +154,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return the logistic function of each number, without overflow."""
+    """Return the logistic function, without overflow."""
     return 0.5 * (1.0 + np.tanh(0.5 * logits))
 
 
 def _fit_temperature(logits: np.ndarray, targets: np.ndarray, repeats: int) -> float:
-    """Minimise the log loss, with a prior that holds the temperature near 1 while there are few photos."""
+    """Minimise the log loss, with a prior that keeps the temperature near 1 if photos are few."""
     from scipy.optimize import minimize_scalar  # fitting only: prediction does not load it
 
     photos = len(targets) / repeats
@@ -181,17 +181,17 @@ def _fit_platt(logits: np.ndarray, shown: np.ndarray) -> tuple[float, float]:
 
 
 def least_judgeable(measure: np.ndarray, right: np.ndarray, unchanged: np.ndarray) -> float:
-    """Return the quality from which on answering pays, at `COST_OF_SILENCE`: there 55 % of the answers are right.
+    """Return the quality above which answering pays off at `COST_OF_SILENCE`: where 55 % of answers are right.
 
     The share of right answers is fitted as a logistic function of the logarithm of the quality.
 
     Args:
-        measure: float [N], brightness or sharpness of photos and of copies of them that were spoilt step by step.
+        measure: float [N], brightness or sharpness of photos and of increasingly degraded versions of them.
         right: bool [N], whether the most probable type was the label.
-        unchanged: bool [N], the photos as they are; at most `MAX_QUALITY_REFUSALS` of them fall below the threshold.
+        unchanged: bool [N], True for the original photos, of which at most `MAX_QUALITY_REFUSALS` may be refused.
 
     Returns:
-        The threshold; 0, which refuses nothing, when answers do not get better with the quality.
+        The threshold; 0, which refuses nothing, if answers do not improve with quality.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -210,8 +210,8 @@ def least_judgeable(measure: np.ndarray, right: np.ndarray, unchanged: np.ndarra
 def _refusal_threshold(in_scope: np.ndarray, repeats: int) -> float:
     """Return the score below which a new photo of the three types falls with probability `FALSE_REFUSALS`.
 
-    Of n scores and a new one, any is the lowest with equal chance: the (n + 1) * share-th smallest, interpolated. With
-    fewer than 24 photos even the lowest score refuses more than that: then nothing is refused.
+    By exchangeability this is the (n + 1) * share-th smallest of n scores, interpolated. With fewer than 24 photos even
+    the lowest score would refuse more, so nothing is refused.
     """
     photos = len(in_scope) // repeats
     if (photos + 1) * FALSE_REFUSALS < 1:
@@ -223,9 +223,9 @@ def _refusal_threshold(in_scope: np.ndarray, repeats: int) -> float:
 def _conformal_thresholds(probabilities: np.ndarray, targets: np.ndarray, repeats: int) -> tuple[float, ...]:
     """Class-conditional split conformal prediction with the score 1 - p(true type) (Sadinle, Lei & Wasserman 2019).
 
-    Per type, the (n + 1) * coverage-th smallest score of its n photos; with too few photos, everything is plausible.
-    Where that is no whole number the score is interpolated between its neighbours: rounding up, as the paper does,
-    guarantees the coverage, and with thirty photos a type makes 93 % of 90.
+    Per type, the (n + 1) * coverage-th smallest score of its n photos; with too few photos, every type is plausible. A
+    fractional rank is interpolated. Rounding up, as in the paper, would guarantee the coverage, but with thirty photos
+    per type it yields 93 % instead of 90 %.
     """
     thresholds = []
     for index in range(len(SCAR_TYPES)):

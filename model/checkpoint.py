@@ -1,8 +1,8 @@
-"""One file that explains itself: weights, and a JSON card that says all that prediction needs to know about them.
+"""Self-describing checkpoints: weights, and a JSON card with everything that prediction needs.
 
-The card stands in the header of a safetensors file, or in the metadata of an ONNX file. Both carry a seal: the SHA-256
-of the whole file with the seal itself blanked out, so that one flipped bit anywhere is noticed. Opening a stranger's
-checkpoint runs nothing: there is no pickle in it.
+The card is in the header of a safetensors file or the metadata of an ONNX file. Both contain a seal, the SHA-256 of the
+whole file with the seal blanked out, which reveals any flipped bit. Opening an untrusted checkpoint runs no code,
+because there is no pickle in it.
 """
 
 from __future__ import annotations
@@ -27,40 +27,39 @@ FORMAT: Final = 4
 reader refuses any other version."""
 
 MAX_BYTES: Final = 250_000_000
-"""A larger file is no checkpoint of this project."""
+"""Size limit of a checkpoint file in bytes."""
 
 _LONGEST_MESSAGE: Final = 5000  # characters: no path is longer
 _LARGEST: Final = 1e6  # of a mean, and of one over a deviation: float32 holds what they make of a photo
 
 _SEAL_PREFIX: Final = b"scarlens-sha256:"
 BLANK_SEAL: Final = _SEAL_PREFIX.decode() + "0" * 64
-"""What a file's metadata holds before `seal` puts the digest there."""
+"""Placeholder in the metadata, which `seal` replaces by the digest."""
 _SEAL: Final = re.compile(re.escape(_SEAL_PREFIX) + rb"([0-9a-f]{64})")
 
 
 class CheckpointError(ScarlensError, ValueError):
-    """The file is no usable checkpoint; the message says what was expected and what was found."""
+    """The file is not a usable checkpoint; the message says what was expected and what was found."""
 
     def __str__(self) -> str:
-        """Return one line: what a stranger's file brought into it is escaped, and cut where it is endless."""
+        """Return one line, with content from the untrusted file escaped and truncated."""
         text = printable(super().__str__())
         return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a checkpoint says about itself.
+    """Everything that prediction needs to know about the weights.
 
     Attributes:
         trunk: torchvision name of the trunk.
         size: side of the network's square input in pixels.
         mean: per-channel mean of the input, RGB on 0..1.
         std: per-channel standard deviation of the input, RGB on 0..1.
-        calibration: how scores become an answer.
-        model_id: digest of weights and card, which names the model; the same in both file forms. `save_checkpoint`
-            fills it in.
+        calibration: turns scores into an answer.
+        model_id: digest of weights and card, the same in both file forms. `save_checkpoint` computes it.
         scar_types: order of the type axis; must be `SCAR_TYPES`.
-        training: the resolved configuration and a summary of the data, for people.
+        training: the resolved configuration and a summary of the data, for information.
         format: version of this card.
     """
 
@@ -119,15 +118,15 @@ class Card:
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, np.ndarray], card: Card) -> Card:
-    """Write weights and card as one safetensors file, whole or not at all.
+    """Write weights and card as one safetensors file, atomically.
 
     Args:
-        path: the file to write; an earlier one is replaced only when the new one is safely on disk.
+        path: the file to write. An existing file is replaced once the new one is safely on disk.
         tensors: the network's state by name.
-        card: what stands in the header; its `model_id` is computed here.
+        card: the card; its `model_id` is computed here.
 
     Returns:
-        The card as it was written.
+        The card as written.
     """
     from safetensors.numpy import save
 
@@ -171,7 +170,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], Card]:
 
 
 def card_of(path: Path, text: str | None) -> Card:
-    """Read the card found in a file's metadata; an error names the file."""
+    """Parse the card in a file's metadata. Errors name the file."""
     if text is None:
         raise CheckpointError(f"{path}: expected a card in the file's metadata, found none; was it made by scarlens?")
     try:
@@ -181,20 +180,20 @@ def card_of(path: Path, text: str | None) -> Card:
 
 
 def seal(data: bytes) -> bytes:
-    """Put the file's digest where its blank seal stands."""
+    """Replace the blank seal by the file's digest."""
     digest = hashlib.sha256(data).hexdigest().encode()
     return data.replace(BLANK_SEAL.encode(), _SEAL_PREFIX + digest, 1)
 
 
 def read_sealed(path: Path) -> bytes:
-    """Read a checkpoint file of either form and check its seal.
+    """Read a checkpoint file of either form and verify its seal.
 
     Raises:
         CheckpointError: missing, too large, without a seal, or changed since it was written.
     """
     try:
         if not path.is_file():
-            raise CheckpointError(f"{path}: expected a checkpoint file, found none there")
+            raise CheckpointError(f"{path}: no such file")
         if (size := path.stat().st_size) > MAX_BYTES:
             raise CheckpointError(f"{path}: expected at most {MAX_BYTES} bytes, found {size}")
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""From a safetensors checkpoint to one ONNX file that carries the same card."""
+"""Export a safetensors checkpoint to one ONNX file with the same card."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def export_onnx(checkpoint: Path, onnx_file: Path) -> Card:
 
 
 class _Outputs(torch.nn.Module):
-    """The network with a plain tuple as output, which the exporter names."""
+    """The network with a plain tuple as output, as the exporter needs."""
 
     def __init__(self, network: ScarNetwork) -> None:
         super().__init__()

@@ -1,8 +1,7 @@
-"""The network: a torchvision trunk that looks, a neck that compares neighbours, and three heads.
+"""The network: a torchvision trunk, a neck that compares neighbouring positions, and three heads.
 
-*Where*: each position of the photo shows a scar of one of the types, other skin, or no skin. *What*: the photo's type,
-from the features of the positions where a scar is seen. *Whether*: the photo is in scope if enough scar is seen
-anywhere.
+*Where* classifies each position of the photo: a scar of one of the types, other skin, or no skin. *What* classifies the
+photo's type from the features at scarred positions. *Whether* decides scope from the most scarred positions.
 """
 
 import math
@@ -30,27 +29,27 @@ TRUNKS: Final = (
     "squeezenet1_1",
     "convnext_tiny",
 )
-"""Trunks that the tests run. Any other torchvision model with `features` or `layer1` to `layer4` fits as well."""
+"""Trunks covered by tests. Any other torchvision model with `features` or `layer1` to `layer4` works too."""
 
 
 _NECK: Final = 96
-"""Channels of the neck. Few photos cannot feed more."""
+"""Channels of the neck. Few, because photos are few."""
 
 _DILATIONS: Final = (1, 2)
-"""Of the neck's two 3 x 3 layers: a scar is told by its rim, some positions away."""
+"""Dilations of the neck's two 3 x 3 layers. A scar is recognised by its rim, some positions away."""
 
 _EVERYWHERE: Final = 0.02
-"""Added to the probability of a scar where features are pooled, so that a photo without any has a mean too."""
+"""Added to the scar probabilities when pooling features, so that a photo without scars has a mean too."""
 
 _HIGHEST: Final = 0.02
-"""Share of the positions, those with most scar, that the scope is judged by."""
+"""Share of positions, those with the highest scar probability, that decide the scope."""
 
 _PROBE_SIDE: Final = 128
-"""Side in pixels of the empty photo that shows the shapes of a trunk's maps."""
+"""Side in pixels of the empty photo for probing the shapes of a trunk's maps."""
 
 
 class TrunkError(ScarlensError, ValueError):
-    """The trunk is unknown or its pretrained weights do not fit; the message says what would."""
+    """The trunk is unknown or its pretrained weights do not fit; the message says what is valid."""
 
 
 class DeviceError(ScarlensError, ValueError):
@@ -58,10 +57,10 @@ class DeviceError(ScarlensError, ValueError):
 
 
 def usable_device(device: str) -> str:
-    """Return the name of a torch device when it works here.
+    """Return the name of a torch device after checking that it works.
 
     Raises:
-        DeviceError: unknown name, or no such device in this machine.
+        DeviceError: unknown name, or no such device on this machine.
     """
     try:
         torch.zeros(1, device=device)
@@ -72,12 +71,12 @@ def usable_device(device: str) -> str:
 
 
 class NetworkOutput(NamedTuple):
-    """What the network says about a batch of N photos, as raw scores.
+    """Raw scores of a batch of N photos.
 
     Attributes:
-        class_map: [N, 5, h, w], a logit for each of `MAP_CLASSES` at each position.
-        type_logits: [N, 3], of the photo's type, in the order of `SCAR_TYPES`.
-        scope_logit: [N], above 0 when the photo rather shows one of the three types.
+        class_map: [N, 5, h, w], logits of `MAP_CLASSES` at each position.
+        type_logits: [N, 3], logits of the photo's type, in the order of `SCAR_TYPES`.
+        scope_logit: [N], above 0 if the photo more likely shows one of the three types than none.
     """
 
     class_map: Tensor
@@ -86,7 +85,7 @@ class NetworkOutput(NamedTuple):
 
 
 class NeckBlock(nn.Module):
-    """Compare each position with its neighbours, and add what that says."""
+    """A residual block that compares each position with its neighbours."""
 
     def __init__(self, channels: int, *, dilation: int) -> None:
         """Build a depthwise 3 x 3 layer and two pointwise ones (as in MobileNets, Howard et al., 2017)."""
@@ -106,8 +105,8 @@ class NeckBlock(nn.Module):
 class ScarNetwork(nn.Module):
     """A trunk, a neck and three heads.
 
-    Scars are small in a photo of a cheek: on the trunk's maps that are a 16th of the photo's side (`mid_stages`) they
-    still have a shape, on its last map, a 32nd, hardly; that one says what surrounds them. Heads read both.
+    Scars are small in a photo of a cheek. Maps at a 16th of the photo's side (`mid_stages`) still show their shape; the
+    last map, at a 32nd, shows their surroundings. The heads read both.
     """
 
     def __init__(self, trunk: str, *, dropout: float = 0.0) -> None:
@@ -115,7 +114,7 @@ class ScarNetwork(nn.Module):
 
         Args:
             trunk: a model name of torchvision.
-            dropout: of what the heads read.
+            dropout: dropout rate of the heads' input.
 
         Raises:
             TrunkError: when the trunk is unknown.
@@ -146,15 +145,15 @@ class ScarNetwork(nn.Module):
 
     @property
     def most_frozen(self) -> int:
-        """How many stages of the trunk can stay as pretrained: up to the first map that the heads read."""
+        """Maximum number of frozen trunk stages: up to the first map that the heads read."""
         return self.mid_stages[0] + 1
 
     def forward(self, photos: Tensor) -> NetworkOutput:
-        """Score photos given as float32 [N, 3, S, S], normalised by `datasets.preprocess`."""
+        """Score photos, float32 [N, 3, S, S], normalised by `datasets.transform`."""
         return self.finish(photos, 0)
 
     def finish(self, maps: Tensor, done: int) -> NetworkOutput:
-        """Score photos from the map that the first `done` stages of the trunk made of them; 0: from the photos."""
+        """Score photos from the output of the first `done` stages of the trunk; 0: from the photos themselves."""
         features = self.standardise(self.features(maps, done))  # [N, C, h, w]
         class_map = self.where(self.dropout(self.neck(self.channel_dropout(features)))).float()
         scar = class_map.softmax(dim=1)[:, : len(SCAR_TYPES)].sum(dim=1, keepdim=True)  # [N, 1, h, w]
@@ -164,7 +163,7 @@ class ScarNetwork(nn.Module):
         return NetworkOutput(class_map, type_logits, slope * _amount(scar) + offset)
 
     def features(self, maps: Tensor, done: int) -> Tensor:
-        """Return the maps that the heads read, [N, C, h, w] at a 16th of the photo's side; arguments as `finish`."""
+        """Return the heads' input maps, [N, C, h, w] at a 16th of the photo's side; arguments as for `finish`."""
         kept = [maps] if done - 1 in self.mid_stages else []
         for number, stage in enumerate(self.trunk[done:], start=done):
             maps = stage(maps)
@@ -187,19 +186,19 @@ def _texture(features: Tensor, weight: Tensor) -> Tensor:
 
 
 def _amount(scar: Tensor) -> Tensor:
-    """Return how much scar is seen, [N], from its probabilities [N, 1, h, w]: the mean logit of the highest."""
+    """Return how much scar is seen, [N]: the mean logit of the highest of the probabilities [N, 1, h, w]."""
     logits = torch.logit(scar.flatten(1), eps=1e-5)
     return logits.topk(max(1, round(_HIGHEST * logits.shape[1])), dim=1).values.mean(dim=1)
 
 
 def load_trunk_weights(network: ScarNetwork, trunk: str, weights: str) -> None:
-    """Start the trunk from pretrained weights.
+    """Load pretrained weights into the trunk.
 
     Args:
         network: the network whose trunk is overwritten.
         trunk: the torchvision name the network was built with.
-        weights: path of a local `.safetensors` file, also a checkpoint of this project, or a torchvision weights name
-            such as "DEFAULT" or "IMAGENET1K_V2", which torchvision downloads.
+        weights: path of a local `.safetensors` file (a checkpoint of this project, for example), or the name of
+            torchvision weights such as "DEFAULT" or "IMAGENET1K_V2", which torchvision downloads.
 
     Raises:
         TrunkError: unknown weights, an unreadable file, or tensors that do not fit the trunk.
@@ -262,7 +261,7 @@ def _build_trunk(name: str) -> nn.Sequential:
 
 
 def _map_shapes(trunk: nn.Sequential) -> list[tuple[int, int]]:
-    """Return the channels and the side in pixels of every stage's map, for a photo of `_PROBE_SIDE` pixels."""
+    """Return channels and side in pixels of every stage's map, for a photo of `_PROBE_SIDE` pixels."""
     training, shapes = trunk.training, []
     features = torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE)
     trunk.eval()
@@ -275,6 +274,6 @@ def _map_shapes(trunk: nn.Sequential) -> list[tuple[int, int]]:
 
 
 def _mid_stages(shapes: list[tuple[int, int]]) -> tuple[int, ...]:
-    """Return the stages whose map is a 16th of the photo's side: the last ones of each number of channels."""
+    """Return the stages whose map is a 16th of the photo's side: the last one of each number of channels."""
     mid_level = [stage for stage, (_, side) in enumerate(shapes) if round(math.log2(_PROBE_SIDE / side)) == 4]
     return tuple(stage for stage in mid_level if stage + 1 not in mid_level or shapes[stage + 1][0] != shapes[stage][0])

@@ -1,4 +1,4 @@
-"""Measure a checkpoint on labelled photos that it has never seen.
+"""Evaluate a checkpoint on labelled photos that it was not trained on.
 
 python training/evaluate.py runs/mine/model.safetensors --data photos/ --out runs/evaluation
 """
@@ -43,13 +43,13 @@ from scarlens.training.measure.scores import Decisions, ScoredPhotos, decide, pr
 from scarlens.training.measure.stress import PHOTOS_A_TYPE, averaging_seconds, score_changes, tried_photos
 
 WORST: Final = 12
-"""Photos of each kind of mistake that a report shows."""
+"""Photos in the report for each kind of mistake."""
 
 _CURVE_POINTS: Final = 100
 
 
 def validation_loss(scored: ScoredPhotos) -> float:
-    """Return the log loss of the types over photos that show one, plus that of the scope over all photos."""
+    """Return the log loss of the types over photos with a type, plus that of the scope over all photos."""
     truth = scored.type_indices
     shown = truth >= 0
     of_truth = softmax(scored.type_logits[shown])[np.arange(shown.sum()), truth[shown]]
@@ -58,10 +58,9 @@ def validation_loss(scored: ScoredPhotos) -> float:
 
 
 def measure(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, Any]:
-    """Compute the figures of photos as they are, as plain JSON types; an interval is `{"value", "low", "high"}`.
+    """Compute the figures of unchanged photos, as plain JSON types; an interval is `{"value", "low", "high"}`.
 
-    A photo that was decided several times, as in a repeated cross-validation, counts as often in every figure but in
-    the numbers of photos.
+    In a repeated cross-validation each photo counts once per repeat, except in the numbers of photos.
     """
     truth = np.array([photo.type_index for photo in photos])
     subjects = [photo.subject or "" for photo in photos]
@@ -114,14 +113,14 @@ def _by_type(values: np.ndarray, types: np.ndarray, subjects: Sequence[str]) -> 
 
 
 def _curve(confidence: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
-    """Return points of the risk-coverage curve: the accuracy of that share of photos which is most confident."""
+    """Return points of the risk-coverage curve: accuracy at each coverage, most confident photos first."""
     accuracy = accuracy_by_coverage(confidence, right)
     counts = np.unique(np.linspace(1, len(accuracy), min(_CURVE_POINTS, len(accuracy))).round().astype(int))
     return [{"coverage": float(n / len(accuracy)), "accuracy": float(accuracy[n - 1])} for n in counts]
 
 
 def _refused(kinds: Sequence[str], decisions: Decisions, subjects: Sequence[str]) -> dict[str, Any]:
-    """Return, per kind that shows none of the types, the share of photos about which no type is named."""
+    """Return the share of photos without an answer for each out-of-scope class."""
     silent = decisions.refused | decisions.low_quality
     others = sorted(set(kinds) - {*SCAR_TYPES, UNTYPED})
     rows = {kind: np.array([other == kind for other in kinds]) for kind in others}
@@ -129,7 +128,7 @@ def _refused(kinds: Sequence[str], decisions: Decisions, subjects: Sequence[str]
 
 
 def _untyped(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, Any]:
-    """Return figures of photos with scars whose type nobody said: how many are refused, and those with a clear type."""
+    """Return figures of photos with scars of unknown type: share refused, and accuracy on those with a clear type."""
     rows = [i for i, photo in enumerate(photos) if photo.label == UNTYPED]
     if not rows:
         return {}
@@ -140,7 +139,7 @@ def _untyped(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str,
 
 
 def _mistakes(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, Any]:
-    """List the gravest mistakes: wrong types, others that were given a type, and scars that were refused."""
+    """List the worst mistakes: wrong types, out-of-scope photos given a type, and refused scars."""
     truth = np.array([photo.type_index for photo in photos])
     in_scope = np.array([photo.in_scope for photo in photos], dtype=bool)
     best = decisions.probabilities.max(axis=1)
@@ -155,7 +154,7 @@ def _mistakes(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str
 def _listed(
     photos: Sequence[LabelledPhoto], decisions: Decisions, rows: np.ndarray, order: np.ndarray
 ) -> list[dict[str, Any]]:
-    """List some rows, each photo once, by rising `order`; `row` counts the lines of `predictions.csv` from 0."""
+    """List some rows by ascending `order`, each photo once; `row` is the 0-based line in `predictions.csv`."""
     found = sorted(np.flatnonzero(rows).tolist(), key=lambda i: float(order[i]))
     first = {photos[i].path: i for i in reversed(found)}  # of a photo that was scored several times, the gravest
     return [
@@ -178,14 +177,14 @@ def measure_trust(
     tried: Sequence[LabelledPhoto],
     decided: Mapping[str, Decisions],
 ) -> dict[str, Any]:
-    """Compute the figures that need other views of the photos, as plain JSON types.
+    """Compute the figures that need changed photos, as plain JSON types.
 
     Args:
-        photos: all photos, N of them.
-        decisions: theirs.
-        tried: the photos that were changed, as often as they were decided.
-        decided: theirs by name of the change, as `stress.score_changes` returns scores; "equalised" holds those of all
-            N photos.
+        photos: all N photos.
+        decisions: their decisions.
+        tried: the changed photos, once per decision.
+        decided: their decisions by name of the change, as in `stress.score_changes`; "equalised" has those of all N
+            photos.
     """
     different = {photo.path: photo for photo in photos if photo.type_index >= 0}
     angles = {photo: typology_angle(read_image(photo.path)) for photo in different.values()}
@@ -198,7 +197,7 @@ def measure_trust(
 
 
 def uncalibrated_figures(scored: ScoredPhotos) -> dict[str, Any]:
-    """Compute what the types' probabilities are worth without their calibration, as plain JSON types."""
+    """Compute the figures of uncalibrated type probabilities, as plain JSON types."""
     shown = np.flatnonzero(scored.type_indices >= 0)
     subjects = [scored.photos[int(i)].subject or "" for i in shown]
     figures = type_figures(softmax(scored.type_logits[shown]), scored.type_indices[shown], subjects)
@@ -233,14 +232,14 @@ def evaluate(
     device: str = "cpu",
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Measure a checkpoint and write `report.html`, `metrics.json`, `predictions.csv` and `confusion.png` into `out`.
+    """Evaluate a checkpoint; write `report.html`, `metrics.json`, `predictions.csv` and `confusion.png` to `out`.
 
     Args:
         checkpoint: `.safetensors` or `.onnx`.
-        photos: readable labelled photos with subjects, none of whom the checkpoint was trained on.
-        out: the folder, which is made.
+        photos: readable labelled photos of subjects that the checkpoint was not trained on.
+        out: output folder; created if missing.
         device: "cpu" or a torch device.
-        advance: called after each photo; what follows takes up to a second more for each photo of the three types.
+        advance: called after each photo. The rest takes up to a second more per photo of the three types.
 
     Returns:
         The figures that `metrics.json` holds.
@@ -264,7 +263,7 @@ def evaluate(
 
 
 def judge(engine: Engine, calibration: Calibration) -> Classifier:
-    """Return a classifier with another calibration than the engine's own."""
+    """Return a classifier with this calibration instead of the engine's own."""
     judged = copy(engine)
     judged.card = replace(engine.card, calibration=calibration)
     return Classifier(judged)
@@ -281,11 +280,11 @@ def write_report(
     """Write a report into a folder: `report.html`, `metrics.json`, `predictions.csv` and `confusion.png`.
 
     Args:
-        out: the folder, which is made.
-        figures: those of `measure`, and of `measure_trust` where they were computed.
+        out: output folder; created if missing.
+        figures: the results of `measure` and, if computed, of `measure_trust`.
         scored: the scores.
-        decisions: what was decided on them.
-        seen_in: what is seen in the photo of a row; without it the page shows photos without overlays.
+        decisions: the decisions.
+        seen_in: returns the prediction for the photo in a row; if missing, photos have no overlays.
     """
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "metrics.json", json.dumps(figures, indent=2).encode())

@@ -221,7 +221,7 @@ class RunLog:
         yield from track(batches, f"epoch {epoch}", total=total, console=self._console, disable=hidden, transient=True)
 
     def epoch(self, history: Sequence[dict[str, float]], *, best_epoch: int) -> None:
-        """Log the last row of `history`. The CSV is written anew each time, so it is complete after a resume too."""
+        """Log the last row of `history`. The CSV is rewritten each time, so it is complete even after a resume."""
         if not self._enabled:
             return
         if self._board is None:

@@ -1,8 +1,8 @@
-"""An archive of photos in, a folder of Parquet files out, on many machines.
+"""Classify an archive of photos on many machines, into a folder of Parquet files.
 
-Ray Data schedules, repeats what a worker that died had in hand, and writes the files. What it repeats is here: a
-worker reads and classifies as `batch` does on one machine. Its own reader, `ray.data.read_binary_files`, is not used:
-one file that cannot be opened ends the run, a large one is read whole, and names that begin with "_" are left out.
+Ray Data schedules the work, repeats tasks of workers that died, and writes the files. Workers read and classify as
+`folder` does on one machine. Ray's own reader, `ray.data.read_binary_files`, is not used: one unreadable file ends the
+run, large files are read whole, and names that begin with "_" are skipped.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from .reading import FileToRead, ReadingError, ReadingProcess
 from .table import schema
 
 COMPLETE: Final = "_SUCCESS"
-"""The empty file beside the Parquet files of a run that came to its end; what reads Parquet passes it over."""
+"""Empty file that marks a finished run. Parquet readers skip it."""
 
 STARTED: Final = "_STARTED"
-"""The empty file that keeps a second run out of the folder until all rows are there."""
+"""Empty file that keeps a second run out of the folder until the run is finished."""
 
 _LISTED: Final = pa.schema({"path": pa.binary(), "problem": pa.string()})
 _LARGEST_TASK: Final = 128  # files; seconds of work, which is what is repeated when a worker dies
@@ -53,18 +53,18 @@ class ClusterError(ScarlensError):
     """The archive cannot be classified with Ray; the message says why."""
 
     def __str__(self) -> str:
-        """Return one line, whatever a name or a cause holds."""
+        """Return one printable line."""
         return printable(super().__str__())
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A folder, or what an object store has for one.
+    """A folder, or a prefix in an object store.
 
     Attributes:
-        name: as it was given.
-        files: what opens its files.
-        path: where it is there; of a local folder resolved.
+        name: name as given.
+        files: file system that opens its files.
+        path: path in that file system; resolved if local.
     """
 
     name: str
@@ -73,7 +73,7 @@ class _Place:
 
     @property
     def folder(self) -> Path | None:
-        """The folder, where it is one that every worker sees under this path."""
+        """The folder, if it is one that every worker sees under this path."""
         return Path(self.path) if isinstance(self.files, pyarrow.fs.LocalFileSystem) else None
 
 
@@ -84,21 +84,21 @@ def predict_archive(
     checkpoint: str | os.PathLike[str] | None = None,
     workers: int | None = None,
 ) -> BatchSummary:
-    """Classify every file of an archive into a folder of Parquet files, with one row per file in no order.
+    """Classify every file of an archive. Writes a folder of Parquet files with one row per file, in no order.
 
-    Rows and columns are those of `batch.predict_folder`: hidden names are left out, and what is no readable photo gets
-    a row that says so. Objects of a store have no links; what cannot be fetched, after the tries of the store's own
-    client, is an error's row. The folder holds `COMPLETE` when all rows are there.
+    Rows and columns are those of `folder.predict_folder`: hidden names are skipped, and unreadable files get a row with
+    the error. So do objects that cannot be fetched, after the retries of the store's client. The file `COMPLETE`
+    appears in the folder once all rows are there.
 
-    The run is on the cluster that Ray is connected to already or that RAY_ADDRESS names, otherwise on this machine.
+    It runs on the cluster that Ray is already connected to or that RAY_ADDRESS names, otherwise on this machine.
 
     Args:
         source: a folder that all workers see under the same path, or a URL that pyarrow or fsspec can open, such as
             s3://bucket/photos or gs://bucket/photos.
-        output: likewise, a folder that is empty or does not exist.
-        checkpoint: a file on this machine, which is sent to the workers; by default the one that ships.
-        workers: how many workers, of one core each; by default one for each core of this machine, and on a cluster for
-            each but one, which writing is left.
+        output: a folder or URL of the same kind, empty or missing.
+        checkpoint: a file on this machine, which is sent to the workers; default: the bundled checkpoint.
+        workers: number of workers with one core each. Default: one per core of this machine; on a cluster one per core,
+            except one core for writing.
 
     Raises:
         ValueError: a number of workers below 1.
@@ -124,7 +124,7 @@ def predict_archive(
             pyarrow.parquet.write_table(schema().empty_table(), file)
     counts = _counts(table)
     if counts.total() != len(listed):
-        raise ClusterError(f"{table.name}: expected {len(listed)} rows, found {counts.total()}; run it anew")
+        raise ClusterError(f"{table.name}: expected {len(listed)} rows, found {counts.total()}; run it again")
     with table.files.open_output_stream(f"{table.path}/{COMPLETE}"):
         pass
     table.files.delete_file(f"{table.path}/{STARTED}")
@@ -202,7 +202,7 @@ def _require_folder(photos: _Place) -> None:
 
 
 def _listed(photos: _Place) -> list[tuple[bytes, str | None]]:
-    """List the files: their paths below the place, and why they cannot be read where that is known already."""
+    """List the files: relative paths, each with the reason if it is already known to be unreadable."""
     try:
         return [*(find_files(photos.folder) if photos.folder else _find_objects(photos))]
     except OSError as error:
@@ -210,7 +210,7 @@ def _listed(photos: _Place) -> list[tuple[bytes, str | None]]:
 
 
 def _find_objects(photos: _Place) -> Iterator[tuple[bytes, str | None]]:
-    """Yield what `batch.find_files` does, for an object store."""
+    """Do what `folder.find_files` does, for an object store."""
     for entry in photos.files.get_file_info(pyarrow.fs.FileSelector(photos.path, recursive=True)):
         path = entry.path.removeprefix(f"{photos.path}/")
         if entry.type != pyarrow.fs.FileType.Directory and not any(part.startswith(".") for part in path.split("/")):
@@ -223,14 +223,14 @@ def _too_large(size: int) -> str | None:
 
 
 def _checkpoint_files(checkpoint: Path) -> dict[str, bytes]:
-    """Read a checkpoint, and after it its ONNX form where it lies beside it."""
+    """Read a checkpoint and, if it exists, the ONNX form next to it."""
     files = dict.fromkeys((checkpoint, checkpoint.with_suffix(".onnx")))
     return {path.name: path.read_bytes() for path in files if path.is_file()}
 
 
 @contextmanager
 def _connected(ray: Any, workers: int | None) -> Iterator[int]:
-    """Connect to a cluster, or start one on this machine for the time being; yield the number of workers."""
+    """Connect to a cluster, or start a temporary one on this machine; yield the number of workers."""
     if ray.is_initialized() or "RAY_ADDRESS" in os.environ:
         if not ray.is_initialized():
             _connect(ray)
@@ -249,12 +249,12 @@ def _connect(ray: Any) -> None:
     try:
         _initialise(ray)
     except ConnectionError as error:
-        found = f"{error}; see whether it runs, and whether RAY_AUTH_MODE=token is wanted"
+        found = f"{error}; check that it is running, and whether it needs RAY_AUTH_MODE=token"
         raise ClusterError(f"expected the cluster that RAY_ADDRESS names, found: {found}") from error
 
 
 def _initialise(ray: Any, **settings: Any) -> None:
-    """Start or join a cluster quietly, and stay the one who decides what SIGTERM does."""
+    """Start or join a cluster quietly, without letting Ray change the SIGTERM handler."""
     decided = signal.getsignal(signal.SIGTERM)
     ray.init(**settings, logging_level=logging.ERROR, log_to_driver=False)
     if threading.current_thread() is threading.main_thread():
@@ -270,7 +270,7 @@ def _tasks(listed: Sequence[tuple[bytes, str | None]], workers: int) -> list[pa.
 
 
 def _classify(ray: Any, tasks: list[pa.Table], arguments: tuple[_Place, Any], table: _Place, workers: int) -> None:
-    """Classify on so many workers; what a worker that dies had in hand, Ray Data gives to another by itself."""
+    """Classify on `size` workers. Ray Data repeats the tasks of a worker that dies."""
     listed = ray.data.from_arrow(tasks)
     listed.context.enable_progress_bars = False
     listed.context.actor_task_retry_on_errors = [ReadingError]  # such as for want of memory just then
@@ -289,7 +289,7 @@ def _classify(ray: Any, tasks: list[pa.Table], arguments: tuple[_Place, Any], ta
 
 
 class _Worker:
-    """What Ray runs on each of its cores: a classifier, and a process that reads photos for it."""
+    """Runs on each of Ray's cores: a classifier, and a process that reads photos for it."""
 
     def __init__(self, photos: _Place, checkpoint: Any) -> None:
         """Load the checkpoint, a Ray object of `_checkpoint_files`."""
@@ -308,7 +308,7 @@ class _Worker:
         return pa.Table.from_pylist(rows, schema())
 
     def _fetched(self, files: Sequence[FileToRead]) -> Iterator[FileToRead]:
-        """Yield files with their content, and fetch the next ones meanwhile."""
+        """Yield files with their content, and prefetch the next ones."""
         ahead: deque[Future[FileToRead]] = deque()
         with ThreadPoolExecutor(_AHEAD, thread_name_prefix="fetching") as pool:
             for file in files:
@@ -337,7 +337,7 @@ def _loaded(checkpoint: dict[str, bytes]) -> Classifier:
 
 
 def _counts(table: _Place) -> Counter[str]:
-    """Count the rows that were written, by their status."""
+    """Count the written rows by status."""
     written = pyarrow.dataset.dataset(table.path, schema(), format="parquet", filesystem=table.files)
     counts: Counter[str] = Counter()
     for batch in written.to_batches(columns=["status"]):

@@ -1,7 +1,7 @@
-"""A folder of photos in, a table out: one row per file, in a fixed order, and no file that can stop the run.
+"""Classify a folder of photos into a table: one row per file, in a fixed order. No file can stop the run.
 
-Files are listed here, read in other processes (`reading`), classified here as soon as they are read, and their rows
-kept in a `journal` until there is one of each; then the `table` is written.
+This module lists the files, has them read in other processes (`reading`), classifies each as soon as it is read, and
+keeps the rows in a `journal`. When every file has a row, it writes the `table`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _REASON_LENGTH: Final = 300
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSummary:
-    """What became of a folder.
+    """Summary of a batch run.
 
     Attributes:
-        total: rows written, which is files found.
-        ok: rows with a label.
-        abstained: rows of photos that were read but got no label.
-        errors: rows of files that could not be read or classified.
-        output: the table; of a cluster the folder of tables, as it was given.
-        model_id: the digest that names the model.
-        seconds: how long it took.
+        total: number of rows, one per file.
+        ok: number of rows with a label.
+        abstained: number of photos that were read but got no label.
+        errors: number of files that could not be read or classified.
+        output: the table; for a cluster, the output folder as given.
+        model_id: digest of the model.
+        seconds: duration.
     """
 
     total: int
@@ -63,50 +63,48 @@ def predict_folder(
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> BatchSummary:
-    r"""Classify every file below a folder into a table with one row per file, sorted by the bytes of its path.
+    r"""Classify every file below a folder. Writes a table with one row per file, sorted by the bytes of the path.
 
-    Hidden files and folders (".name") and the output itself are left out; linked folders are not entered. Whatever
-    is not a readable photo within the folder, also a link that leads out of it or a file that crashes a decoder, gets
-    a row that says so. The table appears under its name when it is complete. Until then its rows are in a file beside
-    it, of the same name with ".partial" after it: an interrupted run leaves an earlier table as it was, and can go on.
+    Hidden files and folders (".name") and the output itself are skipped; linked folders are not entered. Anything that
+    is not a readable photo inside the folder gets a row with the error, including links that lead out of it and files
+    that crash a decoder. The table appears once it is complete. Until then its rows are in a file with the same name
+    plus ".partial", so an interrupted run leaves the old table untouched and can be resumed.
 
     The columns are `COLUMNS`:
 
-    - path: relative to the folder, "/" between its parts. A backslash is written `\\`; control and formatting
-      characters, line separators and bytes that are not UTF-8 are written as Python writes them: `\n`,
-      `\x1b`, `\u200f`, and a byte 0xff that is not UTF-8 as `\udcff`. `original_path` undoes it.
+    - path: relative to the folder, with "/" as separator. A backslash is written `\\`; control and formatting
+      characters, line separators and bytes that are not UTF-8 are escaped as in Python: `\n`, `\x1b`, `\u200f`, and
+      `\udcff` for a byte 0xff that is not UTF-8. `original_path` reverses this.
     - status: "ok" with a label, "abstained", or "error".
-    - label, p_*, in_scope, plausible, extent_*, skin: as in `Prediction`, rounded to six digits; empty in an error's
-      row.
-    - reason: why it abstained, a key of `prediction.REASONS`, or the error in one line; a ";" in it becomes ",".
-    - sha256: of the file's content, where it could be read.
-    - width, height: of the upright photo in pixels, where it could be read.
+    - label, p_*, in_scope, plausible, extent_*, skin: as in `Prediction`, rounded to six digits; empty for errors.
+    - reason: why it abstained, a key of `wording.REASONS`, or the error in one line, with ";" replaced by ",".
+    - sha256: digest of the file's content, if it could be read.
+    - width, height: size of the upright photo in pixels, if it could be read.
     - model_id: the model, in every row.
 
-    In CSV, UTF-8 without a mark, None is an empty cell and the names in `plausible` are joined by "|". A text that a
-    spreadsheet would run as a formula, or that begins with an apostrophe, gets an apostrophe before it; removing one
-    from each text that has it gives the other formats' text.
+    CSV is UTF-8 without a byte order mark. None is an empty cell, and the names in `plausible` are joined by "|". A
+    text that a spreadsheet would run as a formula, or that begins with an apostrophe, gets an apostrophe in front.
 
     Args:
-        folder: the photos, at any depth.
-        output: the table: `.csv`, `.jsonl` (JSON Lines) or `.parquet`. An earlier one is replaced, and no other file.
-        classifier: from `load`; by default the checkpoint that ships.
-        batch_size: how many photos are given to the network at a time, at most.
-        workers: how many processes read photos; by default one for each core.
-        resume: go on with an interrupted run: files that have a row already are left out, also where they have
-            changed since; those that could not be read at all are tried again. Without such a run a new one begins.
-        progress: called after each row with the rows done and the files found; may raise to stop the run.
+        folder: folder with photos at any depth.
+        output: the table: `.csv`, `.jsonl` (JSON Lines) or `.parquet`. Replaces an earlier table, but no other file.
+        classifier: from `load`; default: the bundled checkpoint.
+        batch_size: maximum number of photos per call of the network.
+        workers: number of processes that read photos; default: one per core.
+        resume: whether to resume an interrupted run, if there is one. Files that have a row are skipped, even if they
+            have changed; files that could not be read at all are tried again.
+        progress: called after each row with the number of rows and of files; may raise an exception to stop the run.
 
     Raises:
-        ValueError: an output of another kind, or a batch size or a number of workers below 1.
-        NotADirectoryError: there is no such folder, or none to write the output into.
+        ValueError: unknown kind of output, or a batch size or number of workers below 1.
+        NotADirectoryError: the folder, or the folder of the output, does not exist.
         IsADirectoryError: the output is a folder.
-        FileExistsError: the output is a file that is no earlier table; an empty one is replaced.
-        JournalError: another run writes this table, or an interrupted run's rows lie there and `resume` is not given,
-            or it was another folder or model; or rows cannot be kept, such as on a full disk.
+        FileExistsError: the output is a file, neither empty nor an earlier table.
+        JournalError: another run is writing this table; an interrupted run exists and `resume` is not set, or had
+            another folder or model; or rows cannot be saved, for example on a full disk.
         OSError: the table cannot be written.
-        ReadingError: no process can be started.
-        CheckpointError: the checkpoint that ships cannot be loaded.
+        ReadingError: no reading process can be started.
+        CheckpointError: the bundled checkpoint cannot be loaded.
     """
     started = time.monotonic()
     if not os.fspath(folder):  # which would be the current one
@@ -144,7 +142,7 @@ def predict_folder(
 
 
 def _steps(root: Path, journal: Journal, progress: Callable[[int, int], None]) -> Callable[[], None]:
-    """Count the files, and return what reports one more row."""
+    """Count the files, and return a function that reports one more row."""
     done = sum(journal.counts().values())
     total = done + sum(1 for _ in _files(root, journal))
     rows = count(done + 1)
@@ -157,7 +155,7 @@ def _steps(root: Path, journal: Journal, progress: Callable[[int, int], None]) -
 
 
 def _no_step() -> None:
-    """Report nothing."""
+    """Do nothing."""
 
 
 def _check_request(root: Path, output: Path, batch_size: int, workers: int) -> None:
@@ -178,25 +176,25 @@ def _check_request(root: Path, output: Path, batch_size: int, workers: int) -> N
 
 
 def _kind(path: Path) -> str:
-    return "a file" if path.exists() else "nothing of this name"
+    return "a file" if path.exists() else "nothing"
 
 
 def _files(root: Path, journal: Journal) -> Iterator[FileToRead]:
-    """Yield the files that have no row yet."""
+    """Yield the files without a row."""
     for path, problem in find_files(root, without=journal.own_files):
         if path not in journal:
             yield FileToRead(path, problem=problem)
 
 
 def find_files(root: Path, *, without: Sequence[Path] = ()) -> Iterator[tuple[bytes, str | None]]:
-    """Yield the relative path of everything below a folder that is no folder itself, sorted by bytes.
+    """Yield the relative paths of all files below a folder, sorted by bytes.
 
-    The second part is None, but for a folder that cannot be listed: it is yielded itself, with the reason. The names
-    of one folder are held at a time, with those that wait above it: about 90 MB for a million.
+    The second value is None. A folder that cannot be listed is yielded itself, with the reason as the second value.
+    Only the names in one folder and those still waiting in its parents are in memory: about 90 MB for a million.
 
     Args:
-        root: the folder, resolved; hidden names below it are left out.
-        without: resolved paths that are left out.
+        root: resolved folder. Hidden names below it are skipped.
+        without: resolved paths to skip.
     """
     left_out = {os.fsencode(path.relative_to(root)) for path in without if path.is_relative_to(root)}
     # The next one stands last. A folder's path ends in "/", which puts what it holds in its place among the others.
@@ -237,7 +235,7 @@ def classified(classifier: Classifier, photos: Sequence[ReadPhoto]) -> Iterator[
 
 
 def _answers(classifier: Classifier, photos: Sequence[FramedPhoto]) -> list[Prediction | Exception]:
-    """Classify photos together, or each by itself where that fails: one bad photo then costs no other its answer."""
+    """Classify photos together, or one by one if that fails, so that a bad photo affects no other."""
     try:
         return [*classifier.predict_framed(photos)]
     except Exception as error:
@@ -245,7 +243,7 @@ def _answers(classifier: Classifier, photos: Sequence[FramedPhoto]) -> list[Pred
 
 
 def photo_row(photo: ReadPhoto, answer: Prediction | Exception | None, model_id: str) -> Row:
-    """Return the row of a photo: of its answer, of the error that classifying raised, or of why it cannot be read."""
+    """Return the row for a photo's prediction, for an error while classifying it, or for why it cannot be read."""
     row: Row = dict.fromkeys(COLUMNS)
     row |= {
         "path": escaped_path(os.fsdecode(photo.path)),

@@ -1,6 +1,6 @@
-"""The rows of a table that is not complete: one SQLite file beside it, which a crash cannot harm.
+"""The rows of an unfinished table, in an SQLite file beside it that survives crashes.
 
-SQLite keeps each row once, whatever happens between two commits, and refuses a second writer.
+SQLite stores each row exactly once, whatever happens between commits, and refuses a second writer.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from ...datasets.errors import ScarlensError
 from .table import Row
 
 SUFFIX: Final = ".partial"
-"""What follows the table's name in that of its journal."""
+"""Suffix added to the table's name."""
 
 _LOG_SUFFIX: Final = "-wal"  # SQLite's
 _NAME_BYTES: Final = 255  # of a file, in all usual file systems
 
 
 class JournalError(ScarlensError):
-    """The rows of an unfinished table cannot be kept, or belong to another run; the message says what would help."""
+    """The rows of an unfinished table cannot be saved, or belong to another run; the message says what to do."""
 
 
 class Journal:
-    """The rows that a run has made so far."""
+    """The finished rows of a run."""
 
     def __init__(self, table: Path, run: Mapping[str, str], *, resume: bool) -> None:
-        """Open the journal of a table, and keep every other run out of it.
+        """Open the journal of a table and lock it.
 
         Args:
-            table: the table to come.
-            run: what must be the same when an interrupted run goes on, such as the model.
-            resume: whether to go on with an interrupted run; where there is none, a new one begins.
+            table: the table to be written.
+            run: properties that must be equal to resume a run, such as the model.
+            resume: whether to resume an interrupted run, if there is one.
 
         Raises:
-            JournalError: another run writes this table; an interrupted run is there and `resume` is not given, or it
-                differs in `run`; the file cannot be written or is no journal.
+            JournalError: another run is writing this table; an interrupted run exists and `resume` is not set, or its
+                `run` differs; the file cannot be written or is not a journal.
         """
         self._table, self.path = table, _path_of(table)
         try:
@@ -61,7 +61,7 @@ class Journal:
             raise
 
     def _claim(self, run: Mapping[str, str], *, resume: bool) -> None:
-        """Begin a run, or make sure that it is the one that was interrupted."""
+        """Begin a run, or check that the interrupted one has the same properties."""
         self._database.execute("CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT)")
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS rows (path BLOB PRIMARY KEY, status TEXT, row TEXT) WITHOUT ROWID"
@@ -69,20 +69,20 @@ class Journal:
         if self.counts():
             if not resume:
                 raise JournalError(
-                    f"{self.path}: an interrupted run left rows here; --resume goes on, or delete the file"
+                    f"{self.path}: an interrupted run left rows here; resume it with --resume, or delete the file"
                 )
             for name, value in self._database.execute("SELECT name, value FROM run"):
                 if run.get(name) != value:
                     raise JournalError(
                         f"{self.path}: the interrupted run had the {name} {value}, and this one has {run.get(name)}; "
-                        "go on with the same, or delete the file"
+                        "resume with the same, or delete the file"
                     )
         # What could not be read at all may be there by now: a folder that was locked, a file that was being written.
         self._database.execute("DELETE FROM rows WHERE status = 'error' AND json_extract(row, '$.sha256') IS NULL")
         self._keep("INSERT OR REPLACE INTO run VALUES (?, ?)", run.items())
 
     def _keep(self, statement: str, lines: Iterable[tuple[Any, ...]]) -> None:
-        """Write lines all together or, if that fails, none."""
+        """Write all statements in one transaction."""
         self._database.execute("BEGIN EXCLUSIVE")
         try:
             self._database.executemany(statement, lines)
@@ -94,7 +94,7 @@ class Journal:
 
     @property
     def own_files(self) -> tuple[Path, ...]:
-        """The table, this file and SQLite's log beside it: no photos of a folder."""
+        """The table, the journal and SQLite's log, which are not photos."""
         return self._table, self.path, self.path.with_name(f"{self.path.name}{_LOG_SUFFIX}")
 
     def __enter__(self) -> Self:
@@ -102,18 +102,18 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the file: another run may go on with it."""
+        """Close the file. A later run may resume it."""
         self._database.close()
 
     def __contains__(self, path: bytes) -> bool:
-        """Return whether there is a row of this file."""
+        """Return whether this file has a row."""
         return next(self._select("SELECT 1 FROM rows WHERE path = ?", path), None) is not None
 
     def add(self, rows: Iterable[tuple[bytes, Row]]) -> None:
-        """Keep rows of files.
+        """Save rows.
 
         Raises:
-            JournalError: they cannot be written, such as on a full disk; those from before are kept.
+            JournalError: they cannot be written, for example on a full disk. Earlier rows are kept.
         """
         try:
             self._keep(
@@ -139,18 +139,18 @@ class Journal:
             raise self._error(error) from error
 
     def delete(self) -> None:
-        """Remove the file: the table is complete."""
+        """Delete the file, because the table is complete."""
         self._database.close()
         self.path.unlink()
 
     def _error(self, error: sqlite3.Error) -> JournalError:
         if "locked" in str(error):
             return JournalError(f"{self.path}: another run is writing this table; wait for it, or give another output")
-        return JournalError(f"{self.path}: the rows so far cannot be kept there: {error}; they go on with --resume")
+        return JournalError(f"{self.path}: cannot save rows there: {error}; resume later with --resume")
 
 
 def _path_of(table: Path) -> Path:
-    """Return the journal's name, which SQLite may add to; of a very long name it is a digest."""
+    """Return the journal's path. SQLite appends to the name, so very long names are replaced by a digest."""
     name = table.name
     if len(os.fsencode(name)) + len(f"{SUFFIX}{_LOG_SUFFIX}") > _NAME_BYTES:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()

@@ -1,7 +1,7 @@
-"""Reading photos in other processes: many at a time, and a decoder that crashes or hangs costs one photo.
+"""Read photos in other processes, in parallel. A decoder that crashes or hangs costs only one photo.
 
-The processes run `worker` as a program of its own. `multiprocessing` would import the user's script again,
-and run it again where it has no `if __name__ == "__main__"`; `concurrent.futures` gives up when a process dies.
+The processes run `worker` as a separate program. `multiprocessing` would import the user's script again, and run it
+again if it has no `if __name__ == "__main__"`; `concurrent.futures` gives up when a process dies.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ...datasets.transform import Framed, FramedPhoto, Placement
 from . import worker
 
 LONGEST_READ: Final = 60.0
-"""Seconds after which a decoder counts as hung; the slowest readable files take four."""
+"""Seconds after which a decoder is considered hung. The slowest readable files take four."""
 
 
 _KEPT_MEMORY: Final = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 26)}
-"""For glibc: it gives the memory of each photo back to the system and gets it anew, which takes as long as decoding."""
+"""Setting for glibc, which by default returns each photo's memory to the system: that takes as long as decoding."""
 
 _TRIES: Final = 2  # a process that was killed from outside did not die of its file: the second one reads it
 
@@ -40,7 +40,7 @@ _LONGEST_LINE: Final = 1 << 16  # bytes of an answer before the pixels
 _LONGEST_PREVIEW: Final = 1 << 24  # bytes: far above what a JPEG of a thousand pixels takes
 
 _BROKEN_ANSWER: Final = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""What reading an answer raises when the process died, or sent something else: it may have been taken over."""
+"""Exceptions raised when a process died or sent an invalid answer."""
 
 
 class ReadingError(ScarlensError):
@@ -51,9 +51,9 @@ class FileToRead(NamedTuple):
     """A file of a folder.
 
     Attributes:
-        path: relative to the folder, as the file system has it.
-        content: what it holds, where it was read already.
-        problem: why it cannot be read, where that is known already.
+        path: path relative to the folder, as in the file system.
+        content: its content, if it has already been read.
+        problem: why it cannot be read, if that is already known.
     """
 
     path: bytes
@@ -66,11 +66,11 @@ class ReadPhoto(NamedTuple):
 
     Attributes:
         path: as in `FileToRead`.
-        framed: as the network sees it; None where there is a problem.
-        height: of the upright photo in pixels.
-        width: likewise.
-        sha256: of the file's content, where it could be read.
-        problem: one line, without the file's name.
+        framed: the photo as the network sees it; None if there is a problem.
+        height: height of the upright photo in pixels.
+        width: width of the upright photo in pixels.
+        sha256: digest of the file's content, if it could be read.
+        problem: the error in one line, without the file's name.
         preview: as in `FramedPhoto`.
     """
 
@@ -83,18 +83,18 @@ class ReadPhoto(NamedTuple):
     preview: bytes | None = None
 
     def as_framed(self) -> FramedPhoto:
-        """Return it as the classifier takes it; only for a photo that could be read."""
+        """Return the photo for the classifier. Only valid if it could be read."""
         assert self.framed is not None and self.height is not None and self.width is not None
         return FramedPhoto(self.framed, self.height, self.width, self.preview)
 
 
 class ReadingProcess:
-    """A process that reads one photo after the other; when it dies or hangs, the next photo gets a new one."""
+    """A process that reads photos one by one. If it dies or hangs, the next photo gets a new process."""
 
     def __init__(self, root: Path | None, size: int, *, preview: int = 0) -> None:
-        """Prepare for photos below a resolved folder, or without one, to be framed in squares of `size` pixels.
+        """Prepare to read photos below a resolved folder (or from bytes) and frame them in squares of `size` pixels.
 
-        `preview` is as for `preprocess.read_framed`.
+        `preview` is as for `transform.read_framed`.
         """
         self._root, self._size, self._preview = root, size, preview
         self._process: subprocess.Popen[bytes] | None = None
@@ -102,7 +102,7 @@ class ReadingProcess:
         self._closed, self._starts_or_closes = False, threading.Lock()
 
     def read(self, file: FileToRead) -> ReadPhoto:
-        """Read a file; whatever goes wrong with it becomes the photo's problem.
+        """Read a file. Any error becomes the photo's `problem`.
 
         Raises:
             ReadingError: no process can be started.
@@ -162,7 +162,7 @@ class ReadingProcess:
             return self._process
 
     def _death(self, process: subprocess.Popen[bytes]) -> str:
-        """Say why the process ended, and make way for another."""
+        """Return why the process ended, and clean up for the next one."""
         self._process = None
         process.kill()
         status = _ended(process)
@@ -172,7 +172,7 @@ class ReadingProcess:
         return f"expected a file that can be decoded, found one that crashes the decoder ({name})"
 
     def close(self) -> None:
-        """End the process, also while another thread waits for it."""
+        """End the process, even while another thread is waiting for it."""
         with self._starts_or_closes:
             self._closed, process = True, self._process
         if process is not None:
@@ -181,17 +181,17 @@ class ReadingProcess:
 
 
 class ReadingProcesses:
-    """Several reading processes for several threads: whoever reads gets one that is idle."""
+    """A pool of reading processes, shared by several threads."""
 
     def __init__(self, root: Path | None, size: int, *, workers: int, preview: int = 0) -> None:
-        """Prepare so many processes, which start when they are needed; the rest is as for `ReadingProcess`."""
+        """Prepare `workers` processes, each started when first needed; otherwise like `ReadingProcess`."""
         self._processes = [ReadingProcess(root, size, preview=preview) for _ in range(workers)]
         self._idle: SimpleQueue[ReadingProcess] = SimpleQueue()
         for process in reversed(self._processes):
             self._idle.put(process)
 
     def read(self, file: FileToRead) -> ReadPhoto:
-        """Read a file, after waiting for an idle process; otherwise as `ReadingProcess.read`."""
+        """Wait for an idle process and read a file; otherwise like `ReadingProcess.read`."""
         process = self._idle.get()
         try:
             return process.read(file)
@@ -199,7 +199,7 @@ class ReadingProcesses:
             self._idle.put(process)
 
     def close(self) -> None:
-        """End all processes, also while other threads wait for them."""
+        """End all processes, even while other threads are waiting for them."""
         for process in self._processes:
             process.close()
 
@@ -216,7 +216,7 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
 
 
 def _started(root: Path | None, size: int) -> subprocess.Popen[bytes]:
-    """Start a process, and wait until it is ready: one that cannot even start is no fault of a photo."""
+    """Start a process and wait until it is ready. Failing to start is not the fault of a photo."""
     # The child must find this package where this process found it.
     found = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109
     # Without -P the current folder would come first, and what lies in it would be run.
@@ -242,7 +242,7 @@ def _started(root: Path | None, size: int) -> subprocess.Popen[bytes]:
 
 
 def _check_answer(photo: ReadPhoto) -> None:
-    """Refuse what no reading process sends, for one may have been taken over by a file.
+    """Validate an answer, because a malicious file may have taken over the reading process.
 
     Raises:
         ValueError: a value of another type, or out of range.
@@ -273,14 +273,14 @@ def _line(pipe: IO[bytes]) -> bytes:
 def read_photos(
     files: Iterable[FileToRead], root: Path, size: int, *, workers: int, ahead: int
 ) -> Generator[list[ReadPhoto], None, None]:
-    """Read files in several processes; yield photos as they are ready, in any order.
+    """Read files in several processes. Yield photos as they become ready, in any order.
 
     Args:
-        files: listed as they are needed, in this thread.
-        root: the folder they lie in, resolved.
-        size: side of the square that photos are framed in.
-        workers: the number of processes, which start when they are needed.
-        ahead: the number of files that are read, or wait for it, beside those that were yielded last.
+        files: the files; iterated lazily in this thread.
+        root: their resolved folder.
+        size: side of the square in which photos are framed.
+        workers: number of processes, each started when first needed.
+        ahead: number of files being read or waiting, besides those yielded last.
 
     Raises:
         ReadingError: no process can be started.

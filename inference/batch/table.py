@@ -1,4 +1,4 @@
-"""The tables of a batch: their columns, what may stand in a cell, and the three kinds of files."""
+"""The tables of a batch: columns, escaping, and the three file formats."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     import pyarrow
 
 PROBABILITIES: Final = tuple(f"p_{name}" for name in SCAR_TYPES)
-"""The columns that hold the probabilities of the types, in their order."""
+"""Columns of the type probabilities, in the order of `SCAR_TYPES`."""
 
 EXTENTS: Final = tuple(f"extent_{name}" for name in SCAR_TYPES)
-"""The columns that hold the share of the skin on which each type is seen."""
+"""Columns of each type's share of the visible skin."""
 
 COLUMNS: Final = (
     *("path", "status", "label", *PROBABILITIES, "in_scope", "plausible", *EXTENTS, "skin"),
     *("reason", "sha256", "width", "height", "model_id"),
 )
-"""The columns of every table, in order; `batch.predict_folder` says what they hold."""
+"""The columns of every table, in order; see `folder.predict_folder`."""
 
 Row = dict[str, Any]
 """A value, or None, for each of `COLUMNS`."""
@@ -44,22 +44,22 @@ _FORMULA: Final = re.compile(r"[\t\r\n]|\s*[-=+@'\uff1d\uff0b\uff0d\uff20]")
 
 
 def escaped(text: str) -> str:
-    """Write characters that would end, reorder or hide a line of text as Python writes them."""
+    """Escape characters that would end, reorder or hide a line of text, as Python does."""
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c for c in text)
 
 
 def escaped_path(path: str) -> str:
-    """Write a file's path as the column `path` has it."""
+    """Return a file's path as in the column `path`."""
     return escaped(path.replace("\\", "\\\\"))
 
 
 def original_path(path: str) -> str:
-    """Return the file's path, as `open` takes it, for what stands in the column `path` of JSON Lines or Parquet."""
+    """Return the file's path, for `open`, from the column `path` of JSON Lines or Parquet."""
     return _ESCAPE.sub(lambda match: match[0].encode().decode("unicode_escape"), path)
 
 
 def schema() -> pyarrow.Schema:
-    """Return the types of the columns in Parquet."""
+    """Return the Parquet schema."""
     import pyarrow as pa
 
     kinds = dict.fromkeys(COLUMNS, pa.string())
@@ -102,11 +102,11 @@ WRITERS: Final[dict[str, Callable[[Iterable[Row], BinaryIO], None]]] = {
     ".jsonl": _write_jsonl,
     ".parquet": _write_parquet,
 }
-"""What writes rows into an open file, by the end of the table's name."""
+"""Functions that write rows to an open file, by file suffix."""
 
 
 def is_earlier_table(path: Path) -> bool:
-    """Return whether a file is empty or begins as our tables do; what is no ordinary file is not opened."""
+    """Return whether a file is empty or begins like our tables. Only regular files are opened."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

@@ -1,8 +1,7 @@
 """The program that `reading` runs beside itself: `python -m scarlens.inference.batch.worker SIZE [FOLDER]`.
 
-For each line of JSON on standard input, and the file's content after it where it comes that way, it answers one line
-of JSON, and the pixels after it where there are any. Nothing but data comes back from a process that reads hostile
-files: no pickle.
+It answers each line of JSON on standard input (followed by the file's content, if sent) with one line of JSON, followed
+by the pixels if the photo could be read. A process that reads hostile files returns plain data only, never pickles.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from ...datasets.reading.reader import ImageReadError, read_bytes
 from ...datasets.transform import read_framed
 
 READY: Final = b"ready\n"
-"""What the process says when it has started."""
+"""Printed when the process is ready."""
 
 
 _ORPHANED: Final = 120  # seconds after which a hung decoder ends itself: the process that would do it may be gone
 
 
 def exactly(pipe: IO[bytes], count: int) -> bytes:
-    """Read so many bytes.
+    """Read `count` bytes.
 
     Raises:
         OSError: the pipe ended before.
@@ -40,11 +39,11 @@ def exactly(pipe: IO[bytes], count: int) -> bytes:
 
 
 def serve(size: int, root: Path | None) -> None:
-    """Answer questions from standard input until it ends.
+    """Answer requests on standard input until it ends.
 
     Args:
-        size: side of the square that photos are framed in.
-        root: the resolved folder that photos lie in, and that no link may lead out of.
+        size: side of the square in which photos are framed.
+        root: the resolved folder of the photos. Links that lead out of it are refused.
     """
     cv2.setNumThreads(1)  # there is a process for each core
     questions = sys.stdin.buffer
@@ -67,9 +66,9 @@ def serve(size: int, root: Path | None) -> None:
 def _answer(
     path: str, content: bytes | None, root: Path | None, size: int, preview: int
 ) -> tuple[dict[str, Any], bytes]:
-    """Read one file: the fields of `reading.ReadPhoto`, and its pictures one after the other.
+    """Read one file: return the fields of `reading.ReadPhoto` and its pictures.
 
-    The pictures are the pixels of its square and, where it is wanted, its preview, whose field holds the length.
+    The pictures are the pixels of its square and, if requested, its preview, whose field holds the length.
     """
     answer: dict[str, Any] = dict.fromkeys(("framed", "height", "width", "sha256", "problem", "preview"))
     try:

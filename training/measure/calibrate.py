@@ -1,4 +1,4 @@
-"""From held-out scores to a checkpoint's calibration."""
+"""Held-out scores go in, a checkpoint's calibration comes out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .scores import ScoredPhotos, ScoresError, read_changes
 from .stress import ORIGINAL, STRENGTHS, corruption_name
 
 CHANGES_FILE: Final = "changes.csv"
-"""Beside the predictions of a cross-validation: raw scores under every change of `stress`."""
+"""File of a cross-validation with raw scores under every change of `stress`."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class HeldOut:
     """Scores of photos that the network did not see.
 
     Attributes:
-        scored: the photos as they are.
-        changed: those of the three types under the changes of `stress`, by name; may be empty.
-        cells: what the map says about the cells of photos that were read; may be empty.
+        scored: scores of the unchanged photos.
+        changed: scores of photos of the three types under the changes of `stress`, by name; may be empty.
+        cells: the map's cells of photos with readings; may be empty.
     """
 
     scored: ScoredPhotos
@@ -36,7 +36,7 @@ class HeldOut:
 
     @classmethod
     def joined(cls, parts: Sequence[HeldOut]) -> HeldOut:
-        """Put several sets one after the other."""
+        """Concatenate several sets."""
         names = parts[0].changed
         changed = {name: ScoredPhotos.joined([part.changed[name] for part in parts]) for name in names}
         cells = {digest: found for part in parts for digest, found in part.cells.items()}
@@ -44,7 +44,7 @@ class HeldOut:
 
 
 def calibrated(held_out: HeldOut, *, fitted_on: str) -> Calibration:
-    """Fit a calibration; `fitted_on` says what the scores come from. Without changed photos, quality has no limits."""
+    """Fit a calibration. `fitted_on` describes the data. Without changed photos there are no quality limits."""
     scored = held_out.scored
     calibration = fit_calibration(
         type_logits=scored.type_logits,
@@ -65,7 +65,7 @@ def calibrated(held_out: HeldOut, *, fitted_on: str) -> Calibration:
 
 
 def _least(changed: Mapping[str, ScoredPhotos], corruption: str, measure: str) -> float:
-    """Fit a quality limit on photos as they are and as a corruption leaves them, at all its levels."""
+    """Fit a quality limit on unchanged photos and on all levels of a corruption."""
     names = [ORIGINAL, *(corruption_name(corruption, level + 1) for level in range(len(STRENGTHS[corruption])))]
     parts = [changed[name] for name in names]
     right = [part.type_logits.argmax(axis=1) == part.type_indices for part in parts]
@@ -74,21 +74,21 @@ def _least(changed: Mapping[str, ScoredPhotos], corruption: str, measure: str) -
 
 
 def read_held_out(predictions: Path, config: TrainConfig) -> HeldOut:
-    """Read the scores of a cross-validation, to calibrate a training that has the same settings.
+    """Read the scores of a cross-validation, to calibrate a checkpoint trained with the same settings.
 
     Args:
-        predictions: the cross-validation's `predictions.csv`, with its `config.yaml` beside it; `changes.csv` beside it
-            gives the quality its limits.
+        predictions: `predictions.csv` of the cross-validation, with `config.yaml` in the same folder. `changes.csv`
+            there, if it exists, sets the quality limits.
         config: the settings of the training.
 
     Raises:
-        ScoresError: when it is no such file, or the settings differ in more than seed and workers.
+        ScoresError: not such a file, or the settings differ in more than seed and workers.
     """
     scored = ScoredPhotos.read(predictions)
     used = TrainConfig.from_yaml(predictions.with_name("config.yaml"))
     if used.with_settings(seed=config.seed, workers=config.workers) != config:
         raise ScoresError(
-            f"{predictions} was scored with other settings than this training's: see config.yaml beside it"
+            f"{predictions} was scored with other settings than this training: compare config.yaml in the same folder"
         )
     changes = predictions.with_name(CHANGES_FILE)
     changed = read_changes(changes) if changes.is_file() else {}

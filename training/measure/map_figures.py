@@ -1,4 +1,4 @@
-"""How well the map says where scars are, beside blind readers: machine vision, not dermatologists."""
+"""Metrics of the map against blind readers, who are machine vision models, not dermatologists."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .scores import Change
 from .stress import CHANGES, ORIGINAL
 
 CELLS_FILE: Final = "cells.npz"
-"""Beside the predictions of a cross-validation: what the map says about the cells of photos that were read."""
+"""File of a cross-validation with the map's cells of photos with readings."""
 
 FIRST, SECOND = "reader1", "reader2"
 
@@ -34,7 +34,7 @@ THRESHOLDS: Final = np.linspace(0.1, 0.7, 61)
 """Scar thresholds to choose from."""
 
 CLEAR: Final = 0.5
-"""Both readers give one type of a photo more than this: its type is clear."""
+"""A photo's type is clear if both readers give it more than this probability."""
 
 REPEATS: Final[Mapping[str, tuple[Change, Change]]] = {
     "lighter": (CHANGES[ORIGINAL], CHANGES["lighter"]),
@@ -42,7 +42,7 @@ REPEATS: Final[Mapping[str, tuple[Change, Change]]] = {
     "compressed": (CHANGES[ORIGINAL], CHANGES["jpeg_50"]),
     "zoomed in": (CHANGES["zoom_reference"], CHANGES["zoom_in"]),
 }
-"""Changes of a photo that leave the share of scarred skin as it is, or nearly: what is compared with what."""
+"""Pairs of changes that should leave the extent nearly the same."""
 
 _NO_SKIN: Final = MAP_CLASSES.index("no_skin")
 
@@ -51,7 +51,7 @@ Cells = dict[str, np.ndarray]
 
 
 def score_cells(engine: Engine, photos: Sequence[LabelledPhoto], readings: Mapping[str, Reading]) -> Cells:
-    """Return what the map says about the cells of those photos that were read."""
+    """Return the map's probabilities for the cells of photos with readings."""
     card, cells = engine.card, Cells()
     for photo in photos:
         digest = digest_of(photo.path)
@@ -72,7 +72,7 @@ def cells_npz(cells: Cells) -> bytes:
 
 
 def read_cells(path: Path) -> Cells:
-    """Read what `cells_npz` made; nothing where there is no such file."""
+    """Read the output of `cells_npz`; empty if there is no such file."""
     if not path.is_file():
         return {}
     with np.load(path) as arrays:
@@ -92,18 +92,18 @@ def fit_scar_threshold(cells: Cells, readings: Mapping[str, Reading]) -> float:
 def map_figures(
     photos: Sequence[LabelledPhoto], cells: Cells, thresholds: Mapping[str, float], readings: Mapping[str, Reading]
 ) -> dict[str, Any]:
-    """Compute the map's figures over photos that were read, as plain JSON types.
+    """Compute the map's metrics on photos with readings, as plain JSON types.
 
     Args:
-        photos: photos; those that were read count.
-        cells: what the map of a network that held the photo out says.
-        thresholds: by the photo's sha256 the scar threshold, fitted on other folds.
+        photos: photos; those without readings are ignored.
+        cells: the map's cells, from a network that held the photo out.
+        thresholds: the scar threshold by the photo's sha256, fitted on other folds.
         readings: by the photo's sha256 what readers saw.
 
     Returns:
-        Areas under the ROC curve of scar against none: against each reader, within photos, and on cells that both
-        readers call alike; Cohen's kappa with each reader and between them; how often the type is right where both see
-        the same scar; the share of the map's scar that lies on cells that the first reader calls no skin.
+        AUROC of scar against none: against each reader, within photos, and on cells that both readers call alike;
+            Cohen's kappa with each reader and between them; accuracy of the type in cells where both readers see the
+            same type; the share of the map's scar in cells that the first reader calls no skin.
     """
     found = [(digest_of(photo.path), photo) for photo in photos]
     rows = [
@@ -145,10 +145,10 @@ def map_figures(
 def clear_types(
     photos: Sequence[LabelledPhoto], probabilities: np.ndarray, readings: Mapping[str, Reading]
 ) -> dict[str, Any]:
-    """Compute accuracy and calibration error on photos without a label whose type both readers call clear.
+    """Compute accuracy and calibration error on unlabelled photos on whose type both readers are clear.
 
     Args:
-        photos: photos of `UNTYPED` scars, N of them.
+        photos: N photos of `UNTYPED` scars.
         probabilities: calibrated, float [N, 3].
         readings: by the photo's sha256 what readers saw.
     """
@@ -171,10 +171,10 @@ def clear_types(
 
 
 def extent_changes(classifiers: Mapping[LabelledPhoto, Classifier]) -> dict[str, Any]:
-    """Compute how much the extent of all scars changes, as a share of itself, when a photo changes but not the skin.
+    """Compute the relative change of the total extent when the photo changes but not the skin.
 
     Args:
-        classifiers: photos, each with the classifier to ask about it; those where it sees a scar count.
+        classifiers: photos, each with its classifier. Photos without visible scars are ignored.
     """
     changes: dict[str, list[float]] = {name: [] for name in REPEATS}
     subjects: dict[str, list[str]] = {name: [] for name in REPEATS}
@@ -206,7 +206,7 @@ class _Row:
 
     @property
     def within(self) -> float:
-        """Area under the ROC curve of this photo's cells; NaN where all are alike."""
+        """AUROC of this photo's cells; NaN if all are alike."""
         return auroc(_is_scar(self.first), self.scar)
 
 

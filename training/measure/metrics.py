@@ -1,4 +1,4 @@
-"""Figures of merit, each with an interval from a bootstrap over subjects."""
+"""Metrics, each with an interval from a bootstrap over subjects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...datasets.labels import SCAR_TYPES, UNTYPED
 RESAMPLES: Final = 2000
 
 SIMULATIONS: Final = 1000
-"""Draws of outcomes that a perfectly calibrated model is tried on."""
+"""Number of draws of the outcomes of a perfectly calibrated model."""
 
 _BINS: Final = 10  # of equal width
 _MASS_BINS: Final = 5  # of equal numbers: a hundred photos leave twenty in each
@@ -25,8 +25,8 @@ class Estimate:
     """A figure and its 95 % interval.
 
     Attributes:
-        value: the figure on all photos; None where it is not defined, as accuracy is without a single answer.
-        low: 2.5th percentile over those resamples of subjects where the figure is defined.
+        value: the figure on all photos; None if it is undefined, such as accuracy without any answer.
+        low: 2.5th percentile over the resamples of subjects for which the figure is defined.
         high: 97.5th percentile.
     """
 
@@ -35,7 +35,7 @@ class Estimate:
     high: float | None
 
     def __str__(self) -> str:
-        """Return the figure as a reader wants it: `0.653 (0.560-0.742)`."""
+        """Format the figure as `0.653 (0.560-0.742)`."""
         if self.value is None:
             return "not defined"
         return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
@@ -49,7 +49,7 @@ def bootstrap(
     Photos of one subject are not independent, so subjects are drawn with replacement, each with all of its photos.
 
     Args:
-        figure: maps an int array of photo indices, with repeats, to the figure; NaN where it is not defined.
+        figure: maps an int array of photo indices, with repeats, to the figure; NaN if it is undefined.
         subjects: the subject of each photo.
         resamples: number of draws.
         seed: seed of the draws.
@@ -74,12 +74,12 @@ def bootstrap_mean(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """Estimate a mean as `bootstrap` does, with the same draws, but fast.
+    """Estimate a mean like `bootstrap`, with the same draws, but faster.
 
     Args:
         values: float or bool [N].
         subjects: the subject of each photo.
-        weights: float or bool [N]; photos of weight 0 do not count, and without any weight the mean is not defined.
+        weights: float or bool [N]. If all are 0, the mean is undefined.
         resamples: number of draws.
         seed: seed of the draws.
     """
@@ -99,7 +99,7 @@ def bootstrap_mean(
 def type_figures(
     probabilities: np.ndarray, type_indices: np.ndarray, subjects: Sequence[str], *, resamples: int = RESAMPLES
 ) -> dict[str, Estimate]:
-    """Measure the choice between the three types.
+    """Compute the metrics of the choice between the three types.
 
     Args:
         probabilities: [N, 3], each row sums to 1.
@@ -169,10 +169,10 @@ def _gap(probabilities: np.ndarray, type_indices: np.ndarray, bin_of: np.ndarray
 def perfect_outcomes(
     probabilities: np.ndarray, photos: Sequence[str], *, simulations: int = SIMULATIONS, seed: int = 0
 ) -> Iterator[np.ndarray]:
-    """Draw the types that photos would have if the probabilities were perfectly calibrated.
+    """Draw true types as if the probabilities were perfectly calibrated.
 
-    A photo that was scored several times, as in a repeated cross-validation, has one outcome: its scores share one
-    uniform number, which each turns into a type by its own distribution function.
+    All scores of a photo, as in a repeated cross-validation, share one outcome: each maps the same uniform random
+    number to a type with its own cumulative distribution.
 
     Args:
         probabilities: [N, 3].
@@ -197,15 +197,15 @@ def calibration_error_by_chance(
     error: Callable[[np.ndarray, np.ndarray], float] = calibration_error,
     simulations: int = SIMULATIONS,
 ) -> Estimate:
-    """Estimate the calibration error that a perfectly calibrated model with these probabilities would show.
+    """Estimate the calibration error of a perfectly calibrated model with these probabilities.
 
-    Few photos in a bin are right more or less often than expected, and every gap counts as error: the measured error
-    is biased upwards (Roelofs et al., "Mitigating bias in calibration error estimation", AISTATS 2022).
+    With few photos in a bin, accuracy differs from confidence by chance, and every gap counts as error, so the measured
+    error is biased upwards (Roelofs et al., "Mitigating bias in calibration error estimation", AISTATS 2022).
 
     Args:
         probabilities: [N, 3].
         photos: names the photo of each score, as for `perfect_outcomes`.
-        error: the measure, from probabilities and types.
+        error: the calibration error, a function of probabilities and types.
         simulations: number of draws.
 
     Returns:
@@ -225,7 +225,7 @@ def reliability(
         probabilities: [N, 3].
         type_indices: int [N].
         photos: names the photo of each score, as for `perfect_outcomes`.
-        bins: their number between 0 and 1.
+        bins: number of bins between 0 and 1.
 
     Returns:
         A row per bin with scores in it: its limits `from` and `to`, the number of `scores`, mean `confidence`,
@@ -258,8 +258,8 @@ def reliability(
 def accuracy_by_coverage(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the accuracy of the k most confident answers for k = 1..N, float [N].
 
-    One minus it is the risk-coverage curve (El-Yaniv & Wiener, JMLR 2010). Answers of equal confidence come in no
-    order, so each counts as their mean.
+    One minus this is the risk-coverage curve (El-Yaniv & Wiener, JMLR 2010). Answers of equal confidence each count as
+    their mean, because their order is arbitrary.
 
     Args:
         confidence: float [N].
@@ -272,7 +272,7 @@ def accuracy_by_coverage(confidence: np.ndarray, right: np.ndarray) -> np.ndarra
 
 
 def accuracy_at(coverage: float, confidence: np.ndarray, right: np.ndarray) -> float:
-    """Return the accuracy when only a share `coverage`, 0 to 1, of answers is given: the most confident ones."""
+    """Return the accuracy at a coverage, 0 to 1: that of the most confident answers."""
     return float(accuracy_by_coverage(confidence, right)[max(1, round(coverage * len(right))) - 1])
 
 
@@ -290,11 +290,11 @@ def confusion(type_indices: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 def scope_figures(
     scope: np.ndarray, kinds: Sequence[str], subjects: Sequence[str], *, resamples: int = RESAMPLES
 ) -> dict[str, Estimate]:
-    """Measure, per kind of out-of-scope photo, the AUROC of the scope score against photos of the three types.
+    """Compute the AUROC of the scope score for each out-of-scope class against photos of the three types.
 
     Args:
-        scope: [N], higher for photos that rather show one of the types.
-        kinds: the kind of each photo: a scar type, `UNTYPED`, or the name of an out-of-scope kind.
+        scope: [N], higher for photos that are more likely to show one of the types.
+        kinds: the class of each photo: a scar type, `UNTYPED`, or the name of an out-of-scope class.
         subjects: the subject of each photo.
         resamples: of the bootstrap.
     """
@@ -314,9 +314,9 @@ def scope_figures(
 
 
 def auroc(truth: np.ndarray, score: np.ndarray) -> float:
-    """Return the area under the ROC curve from ranks (Hanley & McNeil, Radiology 1982); NaN where one side is empty.
+    """Return the area under the ROC curve from ranks (Hanley & McNeil, Radiology 1982); NaN if one side is empty.
 
-    The same figure as scikit-learn's, in a tenth of the time: a bootstrap asks for thousands.
+    Ten times as fast as scikit-learn's, which matters for a bootstrap.
 
     Args:
         truth: bool [N].

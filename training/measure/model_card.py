@@ -2,8 +2,8 @@
 
 python training/measure/model_card.py runs/cv/metrics.json runs/audit/audit.json
 
-writes `evaluation.json` and `MODEL_CARD.md` beside the checkpoint that ships, and the picture of the confusion matrix.
-Nobody types a measured figure.
+writes `evaluation.json` and `MODEL_CARD.md` next to the bundled checkpoint, and the picture of the confusion matrix. No
+measured figure is typed by hand.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from scarlens.training.measure.metrics import Estimate
 from scarlens.training.measure.report import draw_confusion
 
 WEIGHTS: Final = Path(__file__).parents[2] / "model" / "weights"
-"""The folder of the checkpoint that ships."""
+"""Folder of the bundled checkpoint."""
 
 CONFUSION: Final = Path(__file__).parents[2] / "notebooks" / "images" / "confusion.png"
-"""The picture that the card and the README show."""
+"""Picture in the card and the README."""
 
 _LISTS: Final = ("worst_photos", "best_photos")  # rows of files that nobody else has
 
@@ -36,12 +36,12 @@ _SHORTCUT: Final = ("chance", "bare", "everything")
 
 
 def model_card(figures: Mapping[str, Any], card: Card, *, megabytes: float) -> str:
-    """Fill the template.
+    """Render the model card.
 
     Args:
-        figures: those of a cross-validation's `metrics.json`.
-        card: the checkpoint's own card.
-        megabytes: size of both forms of the checkpoint together.
+        figures: `metrics.json` of a cross-validation.
+        card: the checkpoint's card.
+        megabytes: total size of both forms of the checkpoint.
     """
     values = {
         "figures": figures,
@@ -59,7 +59,7 @@ def _interval(estimate: Mapping[str, Any]) -> str:
 
 
 def _percent(estimate: Mapping[str, Any]) -> str:
-    """Return a share as `3.8 % (1.2-7.1)`."""
+    """Format a share as `3.8 % (1.2-7.1)`."""
     if estimate["value"] is None:
         return "not defined"
     value, low, high = (100 * estimate[name] for name in ("value", "low", "high"))
@@ -67,13 +67,13 @@ def _percent(estimate: Mapping[str, Any]) -> str:
 
 
 def shipped_card() -> tuple[Card, float]:
-    """Return the card of the checkpoint that ships, and the size of its two forms in megabytes."""
+    """Return the card of the bundled checkpoint, and the size of its two forms in megabytes."""
     files = [WEIGHTS / f"scarlens.{form}" for form in ("onnx", "safetensors")]
     return open_engine(files[0]).card, sum(file.stat().st_size for file in files) / 1e6
 
 
 def main(metrics: Path, audit: Path) -> None:
-    """Write the card and the figures that it holds beside the checkpoint that ships."""
+    """Write the model card and its figures next to the bundled checkpoint."""
     figures = json.loads(metrics.read_text(encoding="utf-8"))
     shortcuts = json.loads(audit.read_text(encoding="utf-8"))["shortcuts"]
     # Names of other people's photo files are not ours to publish.

@@ -1,4 +1,4 @@
-"""What a run shows: learning curve, confusion matrix, and a report as one page without scripts or network."""
+"""Plots and reports of a run: learning curve, confusion matrix, and a self-contained HTML report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ...inference.wording import NOTICE
 from .metrics import Estimate
 
 _INK: Final = "#010203"
-"""Stands for the colour of the page's text in a chart: light pages have dark ink, dark ones light ink."""
+"""Placeholder for the colour of the page's text, which differs between light and dark pages."""
 
 _BLUE: Final = "#3b82c4"
 _THUMBNAIL: Final = 240  # pixels, long side
@@ -72,12 +72,12 @@ def report_page(
     photo_of: Callable[[int], np.ndarray],
     seen_in: Callable[[int], Prediction] | None = None,
 ) -> str:
-    """Return a report as one HTML page that holds everything it shows.
+    """Return a report as one self-contained HTML page.
 
     Args:
         figures: those of `evaluate.measure`, and of `evaluate.measure_trust` where they were computed.
-        photo_of: returns the upright photo of a row of the scores, RGB uint8 [H, W, 3].
-        seen_in: returns what is seen in it; without it there are no overlays.
+        photo_of: returns the upright photo for a row of the scores, RGB uint8 [H, W, 3].
+        seen_in: returns the prediction for it; if missing, there are no overlays.
     """
     charts = {"reliability": _reliability_chart(figures), "risk_coverage": _risk_coverage_chart(figures)}
     if "map" in figures:
@@ -99,7 +99,7 @@ def report_page(
 
 
 def _share(estimate: Mapping[str, Any] | None) -> str:
-    """Write a share in percent with its interval: `69 % (61-77)`."""
+    """Format a share in percent with its interval: `69 % (61-77)`."""
     if estimate is None or estimate["value"] is None:
         return "not measured"
     value, low, high = (f"{100 * estimate[key]:.1f}".removesuffix(".0") for key in ("value", "low", "high"))
@@ -119,7 +119,7 @@ def _pictures(
     photo_of: Callable[[int], np.ndarray],
     seen_in: Callable[[int], Prediction] | None,
 ) -> dict[int, dict[str, str]]:
-    """Return, by row of the scores, the `photo` and where known its `overlay` as data addresses."""
+    """Return the `photo` and, if known, the `overlay` of each row of the scores, as data URLs."""
     pictures: dict[int, dict[str, str]] = {}
     maps = figures.get("map", {})
     listed = [*maps.get("best_photos", ()), *maps.get("worst_photos", ()), *figures["worst"], *figures["missed"]]
@@ -140,14 +140,14 @@ def _thumbnail(photo: np.ndarray) -> np.ndarray:
 
 
 def _address(picture: np.ndarray) -> str:
-    """Return an RGB picture as the address of a JPEG that stands in the page itself."""
+    """Return an RGB picture as the data URL of a JPEG."""
     _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 
 def _reliability_chart(figures: Mapping[str, Any]) -> Markup:
-    """Draw accuracy against confidence, with the range that chance allows a perfectly calibrated model."""
-    figure, axes = _chart("mean probability of the most probable type", "share that was right")
+    """Draw accuracy against confidence, with the range expected of a perfectly calibrated model."""
+    figure, axes = _chart("mean probability of the most probable type", "accuracy")
     bins = figures["reliability"]["bins"]
     axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":")
     for row in bins:
@@ -160,8 +160,8 @@ def _reliability_chart(figures: Mapping[str, Any]) -> Markup:
 
 
 def _risk_coverage_chart(figures: Mapping[str, Any]) -> Markup:
-    """Draw accuracy against the share of photos answered, most confident first, and where the thresholds stand."""
-    figure, axes = _chart("share of photos answered, the surest first", "share that was right")
+    """Draw accuracy against coverage, and mark the classifier's own thresholds."""
+    figure, axes = _chart("coverage: share of photos answered", "accuracy")
     curve = figures["risk_coverage"]
     axes.plot([point["coverage"] for point in curve], [point["accuracy"] for point in curve], color=_BLUE)
     answered, right = (figures["types"][name]["value"] for name in ("share_answered", "accuracy_answered"))
@@ -173,8 +173,8 @@ def _risk_coverage_chart(figures: Mapping[str, Any]) -> Markup:
 
 
 def _roc_chart(figures: Mapping[str, Any]) -> Markup:
-    """Draw how many scarred cells are found against how many others are called scarred."""
-    figure, axes = _chart("cells without a scar that are called scarred", "scarred cells that are found")
+    """Draw the ROC curve of scarred against other cells."""
+    figure, axes = _chart("false positive rate: cells without a scar", "true positive rate: scarred cells")
     axes.plot(*zip(*figures["roc"], strict=True), color=_BLUE)
     axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":")
     axes.plot(*figures["readers_point"], marker="D", color=_INK, linestyle="", label="the second reader")
@@ -185,7 +185,7 @@ def _roc_chart(figures: Mapping[str, Any]) -> Markup:
 
 def _corruption_chart(corruptions: Mapping[str, Any]) -> Markup:
     """Draw accuracy against the strength of each corruption."""
-    figure, axes = _chart("strength; 0 is the photo as it is, shrunk", "share that was right")
+    figure, axes = _chart("strength; 0 is the shrunk photo", "accuracy")
     for name, rows in corruptions.items():
         axes.plot([row["level"] for row in rows], [row["accuracy"]["value"] for row in rows], marker="o", label=name)
     axes.axhline(1 / len(SCAR_TYPES), color=_INK, linewidth=0.8, linestyle=":")
@@ -209,7 +209,7 @@ def _chart(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure, name: str) -> Markup:
-    """Return a chart as an SVG element in the page's own font and ink, the same for the same figures."""
+    """Return a chart as a reproducible SVG element in the page's font and text colour."""
     FigureCanvasAgg(figure)
     text = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):

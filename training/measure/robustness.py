@@ -1,4 +1,4 @@
-"""Figures of what changes a decision: invariance, common corruptions, orientations of the square, skin tone."""
+"""Robustness figures: invariance, common corruptions, orientations of the square, skin tone."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ COMPARED: Final[Mapping[str, tuple[str, tuple[str, ...], float]]] = {
     "black_border": (ORIGINAL, ("black_border",), 0.02),
     "caption": (ORIGINAL, ("caption",), 0.02),
 }
-"""What invariance is measured by: the change before, the changes after, and the largest share of flips aimed at."""
+"""Invariance tests: the reference, the changes compared with it, and the target for the share of flips."""
 
 FEWEST: Final = 20
-"""Photos of a group below which its figures say nothing: the interval of an accuracy is then wider than 0.4."""
+"""Fewest photos of a group with figures. With fewer, the interval of an accuracy is wider than 0.4."""
 
 _FLIPS: Final = ("type", "answer", "changed")
 
 
 def stress_figures(photos: Sequence[LabelledPhoto], decided: Mapping[str, Decisions]) -> dict[str, Any]:
-    """Compute the figures of photos that were changed, as plain JSON types.
+    """Compute the figures of changed photos, as plain JSON types.
 
     Args:
         photos: the photos of the three types that were changed, N of them.
@@ -71,7 +71,7 @@ def _flipped(before: Decisions, after: Decisions) -> np.ndarray:
 
 
 def _corruptions(decided: Mapping[str, Decisions], truth: np.ndarray, subjects: Sequence[str]) -> dict[str, Any]:
-    """Return, per corruption, a row per level from 0, the shrunk photo, to 5."""
+    """Return a row per level for each corruption, from 0 (the shrunk photo) to 5."""
 
     def row(level: int, name: str) -> dict[str, Any]:
         decisions = decided[corruption_name(name, level)] if level else decided[SHRUNK]
@@ -88,7 +88,7 @@ def _corruptions(decided: Mapping[str, Decisions], truth: np.ndarray, subjects: 
 
 
 def _averaging(decided: Mapping[str, Decisions], truth: np.ndarray, subjects: Sequence[str]) -> dict[str, Any]:
-    """Return what the mean probability over the eight orientations of the network's square would gain, with signs."""
+    """Return the gain from averaging probabilities over the eight orientations of the network's square."""
     turns = [decided[square_name(turn)] for turn in TURNS]
     one = decided[ORIGINAL].probabilities
     mean = np.mean([one, *(turn.probabilities for turn in turns)], axis=0)
@@ -110,7 +110,7 @@ def _averaging(decided: Mapping[str, Decisions], truth: np.ndarray, subjects: Se
 
 
 def equalised_figures(photos: Sequence[LabelledPhoto], decided: Mapping[str, Decisions]) -> dict[str, Any]:
-    """Return the AUROC of the scope per kind when all files are made alike; `photos` are those of every kind."""
+    """Return the AUROC of the scope for each class after all files are made alike; `photos` are of all classes."""
     kinds, subjects = [photo.kind for photo in photos], [photo.subject or "" for photo in photos]
     areas = scope_figures(decided[EQUALISED].in_scope, kinds, subjects)
     return {kind: asdict(estimate) for kind, estimate in areas.items()}

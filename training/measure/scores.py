@@ -1,4 +1,4 @@
-"""Raw scores of labelled photos, the decisions that a calibration makes of them, and both as CSV."""
+"""Raw scores of labelled photos, the decisions that follow from a calibration, and their CSV files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ...inference.engine import Engine
 from ...model.calibration import Calibration
 
 Change = Callable[[np.ndarray], np.ndarray]
-"""Makes another photo of a photo; both RGB uint8 [H, W, 3], of any size."""
+"""Changes a photo; both are RGB uint8 [H, W, 3], of any size."""
 
 RAW_COLUMNS: Final = (*(f"logit_{name}" for name in SCAR_TYPES), "logit_scope", "brightness", "sharpness")
-"""Columns of a scored photo's numbers in a CSV file."""
+"""Columns of raw scores in a CSV file."""
 
 _PHOTO_COLUMNS: Final = ("file", "kind", "subject")
 
@@ -37,11 +37,11 @@ class ScoredPhotos:
     """Raw scores of labelled photos.
 
     Attributes:
-        photos: the photos, N of them.
+        photos: N photos.
         type_logits: float [N, 3].
         scope_logits: float [N].
-        brightness: float [N], as `datasets.preprocess.Framed` has it, 0 to 255.
-        sharpness: float [N], likewise.
+        brightness: float [N], mean luma of each photo, 0 to 255.
+        sharpness: float [N], `canonical.sharpness` of each photo.
     """
 
     photos: Sequence[LabelledPhoto]
@@ -52,7 +52,7 @@ class ScoredPhotos:
 
     @property
     def type_indices(self) -> np.ndarray:
-        """Index into `SCAR_TYPES` of each photo, -1 for out of scope or of unknown type; int [N]."""
+        """Index into `SCAR_TYPES` of each photo; -1 for out of scope or unknown type; int [N]."""
         return np.array([photo.type_index for photo in self.photos])
 
     @property
@@ -62,7 +62,7 @@ class ScoredPhotos:
 
     @property
     def repeats(self) -> int:
-        """How often each photo was scored, as a repeated cross-validation does."""
+        """Number of scores per photo: more than 1 after a repeated cross-validation."""
         return round(len(self.photos) / max(1, len({photo.path for photo in self.photos})))
 
     @property
@@ -78,12 +78,12 @@ class ScoredPhotos:
 
     @classmethod
     def joined(cls, parts: Sequence[ScoredPhotos]) -> ScoredPhotos:
-        """Put several sets one after the other."""
+        """Concatenate several sets."""
         photos = [photo for part in parts for photo in part.photos]
         return cls.of_numbers(photos, np.concatenate([np.zeros((0, len(RAW_COLUMNS))), *(p.numbers for p in parts)]))
 
     def taken(self, rows: Iterable[int]) -> ScoredPhotos:
-        """Return some of the photos, by number."""
+        """Return the photos with these indices."""
         chosen = list(rows)
         return ScoredPhotos.of_numbers([self.photos[i] for i in chosen], self.numbers[chosen])
 
@@ -104,7 +104,7 @@ class ScoredPhotos:
         """Undo `rows`.
 
         Args:
-            rows: of a CSV file.
+            rows: rows of a CSV file.
             path: the file, for the message of an error.
 
         Raises:
@@ -131,7 +131,7 @@ class ScoredPhotos:
 
 @dataclass(frozen=True)
 class Decisions:
-    """What the classifier would answer for N photos.
+    """The classifier's decisions for N photos.
 
     Attributes:
         probabilities: float [N, 3].
@@ -156,12 +156,12 @@ class Decisions:
 
     @property
     def answers(self) -> np.ndarray:
-        """Index into `SCAR_TYPES` of the label that is given, -1 for silence; int [N]."""
+        """Index into `SCAR_TYPES` of the answer; -1 for abstaining; int [N]."""
         return np.where(self.answered, self.chosen, -1)
 
     @classmethod
     def joined(cls, parts: Sequence[Decisions]) -> Decisions:
-        """Put several sets one after the other."""
+        """Concatenate several sets."""
         names = [entry.name for entry in fields(cls)]
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
@@ -177,10 +177,10 @@ def score_photos(
     """Score photos with the evaluation transform.
 
     Args:
-        engine: what runs the network.
+        engine: runs the network.
         photos: readable photos.
-        batch_size: how many the network sees at a time.
-        change: made to each photo before.
+        batch_size: number of photos per call of the network.
+        change: applied to each photo first.
         advance: called after each photo.
     """
     parts = []
@@ -195,7 +195,7 @@ def score_photos(
 
 
 def score_framed(engine: Engine, photos: Sequence[LabelledPhoto], framed: Sequence[Framed]) -> ScoredPhotos:
-    """Score photos that stand in the network's square already, one `Framed` a photo, in one pass."""
+    """Score framed photos in one pass."""
     card = engine.card
     scores = engine(np.stack([normalise(one.square, mean=card.mean, std=card.std) for one in framed]))
     brightness = np.array([one.brightness for one in framed])
@@ -206,7 +206,7 @@ def score_framed(engine: Engine, photos: Sequence[LabelledPhoto], framed: Sequen
 def decide(scored: ScoredPhotos, calibration: Calibration) -> Decisions:
     """Apply a calibration to raw scores, as the classifier does to photos that are large enough.
 
-    A reason that comes first hides the next, as there: quality, then scope, then doubt between the types.
+    The first reason to abstain hides the others: quality, then scope, then ambiguity.
     """
     probabilities = calibration.probabilities(scored.type_logits)
     in_scope = calibration.in_scope(scored.scope_logits)
@@ -220,7 +220,7 @@ def decide(scored: ScoredPhotos, calibration: Calibration) -> Decisions:
 
 
 def predictions_csv(scored: ScoredPhotos, decisions: Decisions) -> bytes:
-    """Return scores and decisions as the bytes of a CSV file, which `ScoredPhotos.read` reads back."""
+    """Return scores and decisions as the bytes of a CSV file that `ScoredPhotos.read` reads back."""
     decided = [*(f"p_{name}" for name in SCAR_TYPES), "in_scope", "low_quality", "refused", "answered"]
     flags = np.column_stack([decisions.low_quality, decisions.refused, decisions.answered]).astype(int)
     numbers = np.column_stack([decisions.probabilities, decisions.in_scope])
@@ -237,7 +237,7 @@ def changes_csv(scores: Mapping[str, ScoredPhotos]) -> bytes:
 
 
 def read_changes(path: Path) -> dict[str, ScoredPhotos]:
-    """Read what `changes_csv` made.
+    """Read the output of `changes_csv`.
 
     Raises:
         ScoresError: when it is no such file.

@@ -1,4 +1,4 @@
-"""Changes of a photo that should not change the answer, and the scores of photos so changed.
+"""Changes of a photo that should not change the answer, and the scores of changed photos.
 
 Every change maps an RGB uint8 [H, W, 3] photo to another one and depends on nothing else.
 """
@@ -27,10 +27,10 @@ EQUALISED: Final = "equalised"
 SHRUNK: Final = "shrunk"
 
 TURNS: Final = tuple(ORIENTATIONS)[1:]
-"""The seven orientations, for `canonical.turned`, that differ from the photo as it is."""
+"""The seven non-trivial orientations, for `canonical.turned`."""
 
 PHOTOS_A_TYPE: Final = 100
-"""Photos of each type that are tried at most: a photo takes fifty forward passes."""
+"""Maximum number of photos of each type. A photo takes fifty forward passes."""
 
 EQUAL_SIDE: Final = 256  # pixels
 EQUAL_QUALITY: Final = 75
@@ -43,7 +43,7 @@ _CAPTION: Final = "before treatment"
 _CAPTION_WIDTH: Final = 0.6  # of the photo's width
 
 CORRUPTED_SIDE: Final = 224
-"""Long side in pixels of a photo that is corrupted: the strengths are made for pictures of this size."""
+"""Long side in pixels of photos to corrupt; the strengths are designed for this size."""
 
 STRENGTHS: Final = {
     "noise": (0.08, 0.12, 0.18, 0.26, 0.38),  # standard deviation, of 0..1
@@ -54,7 +54,7 @@ STRENGTHS: Final = {
 }
 """Common corruptions at five strengths, as ImageNet-C has them (Hendrycks & Dietterich, ICLR 2019).
 
-Only its brightness is turned around: a photo of skin is rather too dark than too bright.
+Only brightness is reversed, because photos of skin are more often too dark than too bright.
 """
 
 _CHUNK: Final = 32  # photos the network sees at a time
@@ -62,25 +62,25 @@ _TIMED: Final = 12  # photos: enough for a mean of the seconds
 
 
 def zoomed(image: np.ndarray, factor: float) -> np.ndarray:
-    """Cut out the middle, 1/factor of each side: no pixel is invented."""
+    """Crop the centre to 1/factor of each side, without interpolation."""
     height, width = (max(1, round(side / factor)) for side in image.shape[:2])
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return np.ascontiguousarray(image[top : top + height, left : left + width])
 
 
 def lit(image: np.ndarray, factor: float) -> np.ndarray:
-    """Multiply the values of the pixels, and clip them."""
+    """Multiply all pixel values, and clip."""
     return np.clip(np.rint(image * factor), 0, 255).astype(np.uint8)
 
 
 def compressed(image: np.ndarray, quality: int) -> np.ndarray:
-    """Save as JPEG and read back."""
+    """Compress as JPEG and decompress."""
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return read_image(data.tobytes())
 
 
 def with_box(image: np.ndarray) -> np.ndarray:
-    """Paste a white box into the upper middle, as over eyes."""
+    """Paste a white box onto the upper middle, as over eyes."""
     height, width = image.shape[:2]
     box_width, box_height = round(_BOX[0] * width), round(_BOX[1] * height)
     top, left = round(_BOX_TOP * height), (width - box_width) // 2
@@ -111,7 +111,7 @@ def with_caption(image: np.ndarray) -> np.ndarray:
 def equalised(image: np.ndarray) -> np.ndarray:
     """Make files alike: the largest centred square, 256 px wide, JPEG quality 75.
 
-    Resolution, aspect ratio and padding at the sides then tell nothing about where a photo comes from.
+    Resolution, aspect ratio and side padding then no longer reveal the source.
     """
     side = min(image.shape[:2])
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
@@ -120,7 +120,7 @@ def equalised(image: np.ndarray) -> np.ndarray:
 
 
 def corrupted(image: np.ndarray, name: str, strength: float) -> np.ndarray:
-    """Corrupt a photo, shrunk before, in the way `name` of `STRENGTHS`."""
+    """Apply the corruption `name` of `STRENGTHS` to a shrunk photo."""
     return _CORRUPTIONS[name](shrunk(image, CORRUPTED_SIDE), strength)
 
 
@@ -162,17 +162,17 @@ _CORRUPTIONS: Final[Mapping[str, Callable[[np.ndarray, float], np.ndarray]]] = {
 
 
 def turn_name(turn: int) -> str:
-    """Name the photo in another orientation, a number for `canonical.turned`."""
+    """Return the name of the photo in another orientation, an argument of `canonical.turned`."""
     return f"turned_{turn}"
 
 
 def square_name(turn: int) -> str:
-    """Name the network's square in another orientation: what the network alone makes of it."""
+    """Return the name of the network's square in another orientation, which tests the network alone."""
     return f"square_{turn}"
 
 
 def corruption_name(name: str, level: int) -> str:
-    """Name a corruption at a level, 1 to 5."""
+    """Return the name of a corruption at a level, 1 to 5."""
     return f"{name}_{level}"
 
 
@@ -199,14 +199,14 @@ def _changes() -> Iterator[tuple[str, Change]]:
 
 
 CHANGES: Final[Mapping[str, Change]] = dict(_changes())
-"""Every change of a photo by name. A zoom by -10 % has none: it leads from "zoom_reference" to the whole photo."""
+"""Every change of a photo by name. A zoom by -10 % has no entry: it is the step from "zoom_reference" to the photo."""
 
 ALL_CHANGES: Final = (*CHANGES, *map(square_name, TURNS), EQUALISED)
-"""Names of all that `score_changes` scores, in order."""
+"""Names of the scores from `score_changes`, in order."""
 
 
 def tried_photos(photos: Sequence[LabelledPhoto], *, seed: int = 0) -> list[LabelledPhoto]:
-    """Choose the photos that are changed: those of the three types, at most `PHOTOS_A_TYPE` of each, by lot."""
+    """Choose the photos to change: of the three types, at most `PHOTOS_A_TYPE` each, at random."""
     random = np.random.default_rng(seed)
     chosen: list[LabelledPhoto] = []
     for name in SCAR_TYPES:
@@ -222,12 +222,12 @@ def score_changes(
     """Score photos under every change, one photo at a time.
 
     Args:
-        engine: what runs the network.
-        photos: those of the three types to change in every way.
-        everything: photos of all kinds, to score "equalised".
+        engine: runs the network.
+        photos: photos of the three types, to which every change is applied.
+        everything: photos of all classes, scored "equalised".
 
     Returns:
-        By name: the `CHANGES`, the turned squares, and "equalised".
+        Scores by name: the `CHANGES`, the turned squares, and "equalised".
     """
     names = ALL_CHANGES[:-1]
     rows = ScoredPhotos.joined([part for photo in photos for part in _scored_views(engine, photo)])
@@ -249,7 +249,7 @@ def _turned_squares(framed: Framed) -> list[Framed]:
 
 
 def averaging_seconds(engine: Engine, photos: Sequence[LabelledPhoto]) -> dict[str, float]:
-    """Time the first photos from file to scores, by the network's square alone and by its eight orientations.
+    """Time the first photos from file to scores, with one and with all eight orientations of the square.
 
     Returns:
         `forward_passes` a photo, mean seconds a photo with one pass and with all (`seconds_one`, `seconds_all`), and
