@@ -193,7 +193,7 @@ def read_sealed(path: Path) -> bytes:
     """
     try:
         if not path.is_file():
-            raise CheckpointError(f"{path}: no such file")
+            raise CheckpointError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
         if (size := path.stat().st_size) > MAX_BYTES:
             raise CheckpointError(f"{path}: expected at most {MAX_BYTES} bytes, found {size}")
         data = path.read_bytes()

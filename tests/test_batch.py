@@ -379,7 +379,7 @@ def test_an_unknown_kind_of_table_is_refused_before_any_work(folder: Path, name:
 def test_impossible_requests_are_refused(folder: Path, classifier: Classifier) -> None:
     photo = save(folder / "photo.png")
     (folder / "folder.csv").mkdir()
-    with pytest.raises(NotADirectoryError, match=r"missing: expected a folder of photos, found nothing of this name"):
+    with pytest.raises(NotADirectoryError, match=r"missing: expected a folder of photos, found nothing"):
         scarlens.predict_folder(folder / "missing", folder / "t.csv", classifier=classifier)
     with pytest.raises(NotADirectoryError, match=r"photo\.png: expected a folder of photos, found a file"):
         scarlens.predict_folder(photo, folder / "t.csv", classifier=classifier)

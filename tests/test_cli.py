@@ -346,7 +346,7 @@ def test_an_interrupted_training_says_how_to_go_on(rendered_folder: Path, tmp_pa
     saved = tmp_path / "run" / "state.pt"
     status, messages = interrupted("train", *data, "--out", tmp_path / "run", *settings, once=saved.exists)
     assert status == 130 and "Traceback" not in messages
-    assert messages.splitlines()[-1] == "scarlens: interrupted; the same command with --resume goes on"
+    assert messages.splitlines()[-1] == "scarlens: interrupted; run the same command with --resume to go on"
 
 
 @pytest.mark.parametrize("arguments", [["treatments", "boxcar"], ["predict", "--help"]])
@@ -439,7 +439,7 @@ def test_train_names_bad_files_before_it_starts(rendered_folder: Path, tmp_path:
     out = tmp_path / "run"
     result = scarlens("train", "--data", data, "--out-of-scope", "out_of_scope", "--out", out, *settings)
     assert result.returncode == 0, result.stderr
-    assert "calibrated on 0 photos of a type: expected at least 10" in result.stderr
+    assert "only 0 photos of a type to calibrate on, expected at least 10" in result.stderr
     lines = result.stderr.splitlines()
     bad = next(i for i, line in enumerate(lines) if "left out" in line and "broken.jpg" in line)
     assert bad < next(i for i, line in enumerate(lines) if line.startswith("epoch 1"))
@@ -504,4 +504,4 @@ def test_batch_refuses_what_its_engine_cannot_do(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["batch", "s3://bucket/photos", "-o", str(tmp_path / "t.csv")])
     assert isinstance(result.exception, ScarlensError) and "--engine ray" in str(result.exception)
     result = CliRunner().invoke(app, ["batch", str(tmp_path), "-o", "s3://bucket/t", "--engine", "ray", "--resume"])
-    assert isinstance(result.exception, ScarlensError) and "begin anew" in str(result.exception)
+    assert isinstance(result.exception, ScarlensError) and "start again" in str(result.exception)

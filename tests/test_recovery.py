@@ -328,7 +328,7 @@ def test_told_to_stop_it_says_how_to_go_on(many: Path, table: Path) -> None:
     wait_for_rows(process, table)
     process.terminate()
     _, messages = process.communicate()
-    assert (process.returncode, messages) == (130, "scarlens: interrupted; the same command with --resume goes on\n")
+    assert (process.returncode, messages) == (130, "scarlens: interrupted; run the same command with --resume to go on\n")
     process = started(many, table, "--resume")
     process.communicate()
     assert process.returncode == 0 and len(rows_of(table)) == 500
@@ -338,7 +338,7 @@ def test_a_full_disk_keeps_what_was_done(many: Path, table: Path) -> None:
     process = started(many, table, limit=60_000)  # a file may not grow beyond: the disk is full
     _, messages = process.communicate()
     assert process.returncode == 2 and len(messages.splitlines()) == 1
-    assert "the rows so far cannot be kept there" in messages and "--resume" in messages
+    assert "cannot save rows there" in messages and "--resume" in messages
     process = started(many, table, "--resume")
     process.communicate()
     assert process.returncode == 0 and len(rows_of(table)) == 500
