@@ -256,7 +256,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, form: str) -> None:
     for device in ("zero", "tty"):
         (tmp_path / f"{device} {form}").symlink_to(f"/dev/{device}")
     for name in ("fifo", "zero", "tty", "nul\0"):
-        with pytest.raises(CheckpointError, match="no such file|not a regular file"):
+        with pytest.raises(CheckpointError, match=r"no such file|not a regular file"):
             scarlens.load(tmp_path / f"{name} {form}")
 
 

@@ -328,7 +328,10 @@ def test_told_to_stop_it_says_how_to_go_on(many: Path, table: Path) -> None:
     wait_for_rows(process, table)
     process.terminate()
     _, messages = process.communicate()
-    assert (process.returncode, messages) == (130, "scarlens: interrupted; run the same command with --resume to go on\n")
+    assert (process.returncode, messages) == (
+        130,
+        "scarlens: interrupted; run the same command with --resume to go on\n",
+    )
     process = started(many, table, "--resume")
     process.communicate()
     assert process.returncode == 0 and len(rows_of(table)) == 500

@@ -20,7 +20,6 @@ from scarlens.training.measure.stress import (
     CHANGES,
     PHOTOS_A_TYPE,
     STRENGTHS,
-    averaging_seconds,
     equalised,
     score_changes,
     tried_photos,
@@ -142,9 +141,6 @@ def test_flips_are_counted_where_they_happen(tmp_path: Path) -> None:
     assert flipped.pop("zoom_in") == 0.25
     assert flipped == dict.fromkeys(flipped, 0.0)
     assert figures["corruptions"]["noise"][0]["accuracy"]["value"] == 1.0
-    averaging = figures["orientation_averaging"]
-    assert averaging["accuracy_one"]["value"] == averaging["accuracy_all"]["value"] == 1.0
-    assert averaging["flips_of_the_network_alone"]["type"]["value"] == 0.0
 
 
 def test_three_kinds_of_flips() -> None:
@@ -155,25 +151,6 @@ def test_three_kinds_of_flips() -> None:
     row = stress_figures(photos, decided)["invariance"]["caption"]
     assert (row["type"]["value"], row["answer"]["value"], row["changed"]["value"]) == (0.4, 0.2, 0.6)
     assert row["target"] == COMPARED["caption"][2] == 0.02
-
-
-def test_averaging_gains_where_turned_squares_are_right() -> None:
-    photos = [LabelledPhoto(Path(str(i)), "boxcar", "boxcar", str(i)) for i in range(2)]
-    wrong, right = decisions([0, 1], [True, True]), decisions([1, 1], [True, True])
-    decided = {name: right if name.startswith("square") else wrong for name in ALL_CHANGES}
-    averaging = stress_figures(photos, decided)["orientation_averaging"]
-    assert averaging["accuracy_one"]["value"] == 0.5 and averaging["accuracy_all"]["value"] == 1.0
-    assert averaging["accuracy_gain"]["value"] == 0.5
-    assert averaging["log_loss_gain"]["value"] > 0
-    assert averaging["flips_of_the_network_alone"]["type"]["value"] == 0.5
-
-
-def test_averaging_costs_eight_passes(tmp_path: Path) -> None:
-    engine = ByColour()
-    photos = [saved(tmp_path, str(i), target(0, 0, 0.4), "boxcar") for i in range(2)]
-    cost = averaging_seconds(engine, photos)
-    assert cost["forward_passes"] == 8 and engine.passes == 8 + 2 * (1 + 8)
-    assert cost["seconds_ratio"] == pytest.approx(cost["seconds_all"] / cost["seconds_one"])
 
 
 def test_scores_of_changes_survive_the_file(tmp_path: Path) -> None:

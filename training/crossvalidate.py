@@ -41,7 +41,7 @@ from scarlens.training.measure.scores import (
     read_changes,
     score_photos,
 )
-from scarlens.training.measure.stress import ALL_CHANGES, ORIGINAL, averaging_seconds, score_changes, tried_photos
+from scarlens.training.measure.stress import ALL_CHANGES, ORIGINAL, score_changes, tried_photos
 from scarlens.training.run import Team, TrainingError
 from scarlens.training.train import VIEWS_FOLDER, fit, with_validation
 
@@ -262,10 +262,7 @@ def _trust(
         for name in done[0].held_out.changed
     }
     tried = [photo for fold in done for photo in fold.held_out.changed[ORIGINAL].photos]
-    figures = measure_trust(everything.photos, decided, tried, changed)
-    last = TorchEngine(*network_of(done[-1].checkpoint))
-    figures["orientation_averaging"] |= averaging_seconds(last, tried)
-    return figures
+    return measure_trust(everything.photos, decided, tried, changed)
 
 
 def _seen(done: Sequence[Fold], calibrations: Sequence[Calibration], row: int) -> Prediction:

@@ -40,7 +40,7 @@ from scarlens.training.measure.metrics import (
 from scarlens.training.measure.report import draw_confusion, report_page
 from scarlens.training.measure.robustness import equalised_figures, stress_figures, tone_figures
 from scarlens.training.measure.scores import Decisions, ScoredPhotos, decide, predictions_csv, score_photos
-from scarlens.training.measure.stress import PHOTOS_A_TYPE, averaging_seconds, score_changes, tried_photos
+from scarlens.training.measure.stress import PHOTOS_A_TYPE, score_changes, tried_photos
 
 WORST: Final = 12
 """Photos in the report for each kind of mistake."""
@@ -257,7 +257,6 @@ def evaluate(
         **measure(photos, decisions),
         **measure_trust(photos, decisions, tried, decided),
     }
-    figures["orientation_averaging"] |= averaging_seconds(engine, tried)
     write_report(out, figures, scored, decisions, seen_in=lambda row: Classifier(engine).predict(photos[row].path))
     return figures
 

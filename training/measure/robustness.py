@@ -12,7 +12,7 @@ from ...datasets.photos import LabelledPhoto
 from ...datasets.skin_tone import TONES, tone_of
 from .metrics import Estimate, bootstrap, bootstrap_mean, calibration_error, calibration_error_by_chance, scope_figures
 from .scores import Decisions
-from .stress import EQUALISED, ORIGINAL, SHRUNK, STRENGTHS, TURNS, corruption_name, square_name, turn_name
+from .stress import EQUALISED, ORIGINAL, SHRUNK, STRENGTHS, TURNS, corruption_name, turn_name
 
 COMPARED: Final[Mapping[str, tuple[str, tuple[str, ...], float]]] = {
     "orientations": (ORIGINAL, tuple(map(turn_name, TURNS)), 0.03),
@@ -49,7 +49,6 @@ def stress_figures(photos: Sequence[LabelledPhoto], decided: Mapping[str, Decisi
             for name, (before, after, target) in COMPARED.items()
         },
         "corruptions": _corruptions(decided, truth, subjects),
-        "orientation_averaging": _averaging(decided, truth, subjects),
     }
 
 
@@ -85,28 +84,6 @@ def _corruptions(decided: Mapping[str, Decisions], truth: np.ndarray, subjects: 
         }
 
     return {name: [row(level, name) for level in range(len(STRENGTHS[name]) + 1)] for name in STRENGTHS}
-
-
-def _averaging(decided: Mapping[str, Decisions], truth: np.ndarray, subjects: Sequence[str]) -> dict[str, Any]:
-    """Return the gain from averaging probabilities over the eight orientations of the network's square."""
-    turns = [decided[square_name(turn)] for turn in TURNS]
-    one = decided[ORIGINAL].probabilities
-    mean = np.mean([one, *(turn.probabilities for turn in turns)], axis=0)
-    rows = np.arange(len(truth))
-    right = [(p.argmax(axis=1) == truth).astype(float) for p in (one, mean)]
-    loss = [-np.log(np.maximum(p[rows, truth], 1e-12)) for p in (one, mean)]
-    figures = {
-        "accuracy_one": right[0],
-        "accuracy_all": right[1],
-        "accuracy_gain": right[1] - right[0],
-        "log_loss_one": loss[0],
-        "log_loss_all": loss[1],
-        "log_loss_gain": loss[0] - loss[1],
-    }
-    return {
-        **{name: asdict(bootstrap_mean(values, subjects)) for name, values in figures.items()},
-        "flips_of_the_network_alone": _flips(decided[ORIGINAL], turns, subjects),
-    }
 
 
 def equalised_figures(photos: Sequence[LabelledPhoto], decided: Mapping[str, Decisions]) -> dict[str, Any]:

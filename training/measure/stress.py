@@ -5,7 +5,6 @@ Every change maps an RGB uint8 [H, W, 3] photo to another one and depends on not
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -18,7 +17,7 @@ from ...datasets.canonical import ORIENTATIONS, turned
 from ...datasets.labels import SCAR_TYPES
 from ...datasets.photos import LabelledPhoto
 from ...datasets.reading.reader import read_image
-from ...datasets.transform import Framed, frame, shrunk
+from ...datasets.transform import frame, shrunk
 from ...inference.engine import Engine
 from .scores import Change, ScoredPhotos, score_framed, score_photos
 
@@ -166,11 +165,6 @@ def turn_name(turn: int) -> str:
     return f"turned_{turn}"
 
 
-def square_name(turn: int) -> str:
-    """Return the name of the network's square in another orientation, which tests the network alone."""
-    return f"square_{turn}"
-
-
 def corruption_name(name: str, level: int) -> str:
     """Return the name of a corruption at a level, 1 to 5."""
     return f"{name}_{level}"
@@ -201,7 +195,7 @@ def _changes() -> Iterator[tuple[str, Change]]:
 CHANGES: Final[Mapping[str, Change]] = dict(_changes())
 """Every change of a photo by name. A zoom by -10 % has no entry: it is the step from "zoom_reference" to the photo."""
 
-ALL_CHANGES: Final = (*CHANGES, *map(square_name, TURNS), EQUALISED)
+ALL_CHANGES: Final = (*CHANGES, EQUALISED)
 """Names of the scores from `score_changes`, in order."""
 
 
@@ -227,7 +221,7 @@ def score_changes(
         everything: photos of all classes, scored "equalised".
 
     Returns:
-        Scores by name: the `CHANGES`, the turned squares, and "equalised".
+        Scores by name: the `CHANGES`, and "equalised".
     """
     names = ALL_CHANGES[:-1]
     rows = ScoredPhotos.joined([part for photo in photos for part in _scored_views(engine, photo)])
@@ -238,32 +232,6 @@ def score_changes(
 def _scored_views(engine: Engine, photo: LabelledPhoto) -> Iterator[ScoredPhotos]:
     image = read_image(photo.path)
     views = [frame(change(image), engine.card.size) for change in CHANGES.values()]
-    views += _turned_squares(views[0])
     for start in range(0, len(views), _CHUNK):
         chunk = views[start : start + _CHUNK]
         yield score_framed(engine, [photo] * len(chunk), chunk)
-
-
-def _turned_squares(framed: Framed) -> list[Framed]:
-    return [framed._replace(square=_turned_photo(framed.square, turn)) for turn in TURNS]
-
-
-def averaging_seconds(engine: Engine, photos: Sequence[LabelledPhoto]) -> dict[str, float]:
-    """Time the first photos from file to scores, with one and with all eight orientations of the square.
-
-    Returns:
-        `forward_passes` a photo, mean seconds a photo with one pass and with all (`seconds_one`, `seconds_all`), and
-        their `seconds_ratio`.
-    """
-    photos, passes = photos[:_TIMED], len(ORIENTATIONS)
-    _seconds(engine, photos[:1], passes)  # warms up
-    one, every = _seconds(engine, photos, 1), _seconds(engine, photos, passes)
-    return {"forward_passes": passes, "seconds_one": one, "seconds_all": every, "seconds_ratio": every / one}
-
-
-def _seconds(engine: Engine, photos: Sequence[LabelledPhoto], passes: int) -> float:
-    started = time.perf_counter()
-    for photo in photos:
-        framed = frame(read_image(photo.path), engine.card.size)
-        score_framed(engine, [photo] * passes, [framed, *_turned_squares(framed)][:passes])
-    return (time.perf_counter() - started) / len(photos)
