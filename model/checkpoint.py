@@ -22,9 +22,8 @@ from ..datasets.labels import SCAR_TYPES
 from ..datasets.writing.atomic import write_atomically
 from .calibration import Calibration
 
-FORMAT: Final = 4
-"""Version of the card, the evaluation transform (2 made it canonical) and the network (3 gave it a texture head). A
-reader refuses any other version."""
+FORMAT: Final = 5
+"""Version of the card, the evaluation transform and the network. Readers refuse any other version."""
 
 MAX_BYTES: Final = 250_000_000
 """Size limit of a checkpoint file in bytes."""

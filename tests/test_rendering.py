@@ -13,6 +13,7 @@ from scarlens.datasets.rendering.cheek import Cheek, draw_cheek
 from scarlens.datasets.rendering.fields import log_uniform
 from scarlens.datasets.rendering.photo import LABELS, PATCH_MM
 from scarlens.datasets.rendering.shading import SCATTERING_PROFILE, Lamp, Light, Sheen, scatter, shade
+from scarlens.datasets.rendering.surface.distractors import draw_comedones
 from scarlens.datasets.rendering.surface.features import draw_features
 from scarlens.datasets.rendering.surface.scars import DEEP_BOXCAR_MM, DOMINANT_SHARE, Scar, dig, draw_scars, type_shares
 from scarlens.datasets.rendering.surface.skin import Tone, reflectance
@@ -363,3 +364,13 @@ def test_only_wide_pictures_show_features_of_a_face() -> None:
     streams = [np.random.default_rng(seed) for seed in range(40)]
     assert not any(draw_features(rng=rng, patch_mm=30.0).lips for rng in streams)
     assert any(draw_features(rng=rng, patch_mm=90.0).lips for rng in streams)
+
+
+def test_comedones_are_dark_or_raised_but_never_deep() -> None:
+    drawn = [draw_comedones(flat_skin(30.0, 128), rng=np.random.default_rng(seed)) for seed in range(20)]
+    with_some = [planes for planes in drawn if planes.height.any()]
+    assert 4 < len(with_some) < 16
+    for planes in drawn:
+        assert planes.height.min() >= 0.0 and planes.melanin.min() >= 0.0  # an ice pick scar would be a hollow
+    assert max(planes.melanin.max() for planes in with_some) > 1.0  # a plug takes most of the light
+    assert max(planes.pus.max() for planes in with_some) > 0.2  # a whitehead is pale

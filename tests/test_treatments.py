@@ -11,7 +11,7 @@ from rich.console import Console
 from scarlens.datasets.errors import ScarlensError
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.inference.treatments.catalogue import GENERAL, KINDS, PROCEDURE, catalogue, read_catalogue
-from scarlens.inference.treatments.plan import everything, plan, treatments_for
+from scarlens.inference.treatments.plan import everything, plan
 from scarlens.inference.treatments.tables import print_tables
 from scarlens.inference.wording import NOTICE
 
@@ -185,7 +185,7 @@ def test_every_claim_names_a_document_and_every_document_contributes():
 def test_a_type_has_the_treatments_its_documents_name_and_no_others(scar_type):
     found = {
         treatment.id: {NAMES[claim.document] for claim in treatment.claims if scar_type in claim.about}
-        for treatment in treatments_for(scar_type)
+        for treatment in plan(scar_type, []).types[0].treatments
         if treatment.kind not in ("prevention", "after_care")
     }
     assert found == NAMED[scar_type]
@@ -289,25 +289,22 @@ def test_undecided_types_stand_side_by_side():
 
 def test_spellings_are_understood():
     assert plan("Ice Pick", ["ice-pick", "Boxcar Scars"]) == plan("ice_pick", ["boxcar"])
-    assert treatments_for("Rolling scars") == treatments_for("rolling")
 
 
 @pytest.mark.parametrize(
-    ("ask", "arguments", "message"),
+    ("label", "plausible", "message"),
     [
-        (plan, ("keloid", []), "unknown scar type 'keloid'"),
-        (plan, (None, ["keloid"]), "unknown scar type 'keloid'"),
-        (plan, (None, [2]), "unknown scar type 2"),
-        (plan, ("boxcar", "rolling"), "plausible must be a list"),
-        (plan, ("boxcar", None), "plausible must be a list"),
-        (plan, (None, []), "at least one plausible type"),
-        (treatments_for, ("keloid",), "unknown scar type 'keloid'"),
-        (treatments_for, (None,), "unknown scar type None"),
+        ("keloid", [], "unknown scar type 'keloid'"),
+        (None, ["keloid"], "unknown scar type 'keloid'"),
+        (None, [2], "unknown scar type 2"),
+        ("boxcar", "rolling", "plausible must be a list"),
+        ("boxcar", None, "plausible must be a list"),
+        (None, [], "at least one plausible type"),
     ],
 )
-def test_bad_types_are_refused_with_the_known_ones(ask, arguments, message):
+def test_bad_types_are_refused_with_the_known_ones(label, plausible, message):
     with pytest.raises(ScarlensError, match=f'{message}.*"ice pick", "boxcar", "rolling"') as caught:
-        ask(*arguments)
+        plan(label, plausible)
     assert isinstance(caught.value, ValueError)
 
 
@@ -402,7 +399,7 @@ def test_faulty_data_are_refused(old, new, message):
 
 def test_import_is_light():
     code = (
-        "import sys, scarlens.inference.treatments as t, scarlens.inference.catalogue as c;"
+        "import sys, scarlens.inference.treatments.plan as t, scarlens.inference.treatments.catalogue as c;"
         "heavy = {'rich', 'numpy', 'torch', 'cv2'} & set(sys.modules);"
         "assert not heavy, heavy;"
         "assert c.catalogue.cache_info().currsize == 0;"

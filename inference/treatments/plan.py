@@ -161,15 +161,6 @@ def general() -> TypePlan:
     return _type_plan(None)
 
 
-def treatments_for(scar_type: str) -> tuple[Treatment, ...]:
-    """Return the treatments the documents name for a scar type, each with only the claims that concern it.
-
-    Raises:
-        ScarTypeError: for a type that is not known.
-    """
-    return _type_plan(_scar_type(scar_type)).treatments
-
-
 def everything(context: Context | None = None) -> dict[str, Any]:
     """Return all documents, facts, treatments and disagreements as plain JSON types, with the cautions for a context.
 
