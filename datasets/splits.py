@@ -9,9 +9,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 from .errors import ScarlensError
 from .photos import LabelledPhoto
 
-_DEALS: Final = 50
+_SHUFFLES: Final = 50
 _NAMED: Final = 10  # parted groups in a message
-_SEED_STEP: Final = 10_000  # users count seeds up from 0: their deals must not coincide
+_SEED_STEP: Final = 10_000  # users count seeds up from 0: their shuffles must not coincide
 
 
 class SplitError(ScarlensError, ValueError):
@@ -38,15 +38,15 @@ def grouped_folds(kinds: Sequence[str], subjects: Sequence[str], *, folds: int, 
         count = len(np.unique(subject_array[kind_array == kind]))
         if count < folds:  # scikit-learn would leave the class out of a fold without a word
             raise SplitError(
-                f'"{kind}" has {count} subjects; a split into {folds} parts needs {folds}: '
-                "add photos, ask for fewer folds, or train with validation_fraction=0"
+                f'"{kind}" has {count} subjects, but {folds} folds need at least {folds}: '
+                "add photos, use fewer folds, or train with validation_fraction=0"
             )
-    # One subject may bring photos of several classes, so that a deal can miss a class: then the photos are dealt again.
-    for deal in range(_DEALS):
-        fold_of_photo = _shuffled(kind_array, subject_array, folds, seed + deal * _SEED_STEP)
+    # A subject may have photos of several classes, so a shuffle can miss a class in a fold: then shuffle again.
+    for number in range(_SHUFFLES):
+        fold_of_photo = _shuffled(kind_array, subject_array, folds, seed + number * _SEED_STEP)
         if all(set(kind_array[fold_of_photo == fold]) == set(kinds) for fold in range(folds)):
             return fold_of_photo
-    raise SplitError(f"no deal of {_DEALS} put every class into each of {folds} folds: ask for fewer folds")
+    raise SplitError(f"none of {_SHUFFLES} shuffles puts every class into each of {folds} folds: use fewer folds")
 
 
 def refuse_parted(photos: Sequence[LabelledPhoto], parts: Sequence[int] | np.ndarray) -> None:
@@ -92,6 +92,6 @@ def grouped_holdout(kinds: Sequence[str], subjects: Sequence[str], *, fraction: 
         bool [N], True for a held-out photo.
 
     Raises:
-        SplitError: when a class has too few subjects.
+        SplitError: a class has too few subjects.
     """
     return grouped_folds(kinds, subjects, folds=max(2, round(1 / fraction)), seed=seed) == 0

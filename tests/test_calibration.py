@@ -145,9 +145,9 @@ def test_few_photos_of_the_three_types_are_refused() -> None:
     assert refused[types < 0].mean() > 0.5
 
 
-@pytest.mark.parametrize(("count", "refuses"), [(23, False), (24, True), (60, True)])
+@pytest.mark.parametrize(("count", "refuses"), [(8, False), (9, True), (60, True)])
 def test_too_few_photos_of_the_three_types_refuse_nothing(count: int, refuses: bool) -> None:
-    # The lowest of 23 scores already refuses more than one photo in 25.
+    # The lowest of 8 scores already refuses one photo in 9.
     types = np.array([*[-1] * count, *(number % 3 for number in range(count))])
     calibration = scope_fitted(np.linspace(-1, 3, 2 * count), types)
     assert (calibration.scope_threshold > 0.0) is refuses

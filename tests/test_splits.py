@@ -114,7 +114,7 @@ def test_the_seed_decides(structure: Callable[[], tuple[list[str], list[str]]]) 
 def test_too_few_subjects_name_the_class() -> None:
     kinds = ["ice_pick"] * 10 + ["rolling"] * 10
     subjects = [f"s{i}" for i in range(10)] + [f"t{i % 3}" for i in range(10)]  # ten photos, three people
-    with pytest.raises(SplitError, match=r'"rolling" has 3 subjects; a split into 5 parts needs 5'):
+    with pytest.raises(SplitError, match=r'"rolling" has 3 subjects, but 5 folds need at least 5'):
         grouped_folds(kinds, subjects, folds=5, seed=0)
     assert len(grouped_folds(kinds, subjects, folds=3, seed=0)) == 20
 
@@ -157,7 +157,7 @@ def test_a_split_that_parts_copies_is_refused_and_they_are_named() -> None:
     with pytest.raises(SplitError) as refusal:
         refuse_parted(compared(0, 1, 0, 2, 1), [0, 0, 1, 1, 0])
     message = str(refusal.value)
-    assert "parts 1 groups" in message
+    assert "separates 1 groups" in message
     assert "0.png (subject s0) and 2.png (subject s2)" in message
     assert "1.png" not in message and "--copies merge" in message
 
@@ -169,6 +169,6 @@ def test_copies_in_one_part_and_photos_that_were_not_compared_are_fine() -> None
 
 def test_only_some_of_many_parted_groups_are_named() -> None:
     groups = [*range(30), *range(30)]
-    with pytest.raises(SplitError, match="parts 30 groups") as refusal:
+    with pytest.raises(SplitError, match="separates 30 groups") as refusal:
         refuse_parted(compared(*groups), [0] * 30 + [1] * 30)
     assert "and 20 more" in str(refusal.value)

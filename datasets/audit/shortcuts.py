@@ -30,7 +30,7 @@ MIN_SUBJECTS: Final = 5
 """Minimum number of subjects of each class: one for each fold."""
 
 _SPLITS: Final = 4  # ways to part the photos into folds: one alone moves a small set's accuracy by a tenth
-_DEALS: Final = 199
+_PERMUTATIONS: Final = 199
 _MOST: Final = 800  # photos that are tested; the time grows with their cube
 _QUANTILES: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
 _RIDGE: Final = 1  # with the kernel, the best of six on the photos at hand, level with a forest of 300 trees
@@ -233,22 +233,22 @@ def shortcut_test(rows: Sequence[Row], kinds: Sequence[str], subjects: Sequence[
     subject = [subjects[number] for number in chosen]
     classes, truth = np.unique(np.asarray(kind), return_inverse=True)
     _require_subjects(kind, subject)
-    # Folds that were balanced over the labels would fit the labels better than any deal of them.
+    # Folds that were balanced over the labels would fit the labels better than any permutation of them.
     alike = [""] * len(kind)
     splits = [grouped_folds(alike, subject, folds=MIN_SUBJECTS, seed=seed + i) for i in range(_SPLITS)]
-    deals = _deals(truth, subject, seed)
+    permutations = _permuted(truth, subject, seed)
     blocks = {name: _binned(column) for name, column in zip(names, table.T, strict=True)}
     families = list(dict.fromkeys(map(_family, names)))
 
     def score(chosen_families: Sequence[str]) -> FamilyScore:
         """Score the features of some families together."""
         design = np.concatenate([blocks[name] for name in names if _family(name) in chosen_families], axis=1)
-        guesses = (_held_out_scores(design, deals, folds, len(classes)).argmax(axis=2) for folds in splits)
-        accuracies = np.mean([_balanced_accuracy(guess, deals) for guess in guesses], axis=0)
+        guesses = (_held_out_scores(design, permutations, folds, len(classes)).argmax(axis=2) for folds in splits)
+        accuracies = np.mean([_balanced_accuracy(guess, permutations) for guess in guesses], axis=0)
         return FamilyScore(float(accuracies[0]), float(np.mean(accuracies >= accuracies[0] - 1e-9)))
 
     design = np.concatenate(list(blocks.values()), axis=1)
-    scores = np.mean([_held_out_scores(design, deals[:1], folds, len(classes))[0] for folds in splits], axis=0)
+    scores = np.mean([_held_out_scores(design, permutations[:1], folds, len(classes))[0] for folds in splits], axis=0)
     return ShortcutTest(
         counts={str(name): int(np.sum(truth == i)) for i, name in enumerate(classes)},
         chance=1 / len(classes),
@@ -285,20 +285,20 @@ def _binned(column: np.ndarray) -> np.ndarray:
     return (code[:, None] == np.unique(code)).astype(np.float64)
 
 
-def _deals(truth: np.ndarray, subjects: Sequence[str], seed: int) -> np.ndarray:
-    """Return the labels and their permutations among subjects with equally many photos, int [1 + deals, N].
+def _permuted(truth: np.ndarray, subjects: Sequence[str], seed: int) -> np.ndarray:
+    """Return the labels and their permutations among subjects with equally many photos, int [1 + permutations, N].
 
     The labels of a subject move together and are shuffled within it, for data in which each subject has all classes.
     """
     random = np.random.default_rng(seed)
     _, subject, sizes = np.unique(np.asarray(subjects), return_inverse=True, return_counts=True)
     order = np.argsort(subject, kind="stable")  # photos, subject by subject
-    deals = np.tile(truth, (1 + _DEALS, 1))
+    permutations = np.tile(truth, (1 + _PERMUTATIONS, 1))
     for size in np.unique(sizes):
         photos = order[sizes[subject[order]] == size].reshape(-1, size)  # [subjects, size]
-        for deal in deals[1:]:
-            deal[photos] = random.permuted(truth[random.permutation(photos)], axis=1)
-    return deals
+        for permutation in permutations[1:]:
+            permutation[photos] = random.permuted(truth[random.permutation(photos)], axis=1)
+    return permutations
 
 
 def _regression(design: np.ndarray) -> KernelRidge:
@@ -308,29 +308,29 @@ def _regression(design: np.ndarray) -> KernelRidge:
     return KernelRidge(alpha=_RIDGE, kernel="rbf", gamma=1 / max(design.var() * design.shape[1], 1e-9))
 
 
-def _held_out_scores(design: np.ndarray, deals: np.ndarray, folds: np.ndarray, kinds: int) -> np.ndarray:
-    """Return out-of-fold scores of each photo for each class, float [deals, N, classes].
+def _held_out_scores(design: np.ndarray, permutations: np.ndarray, folds: np.ndarray, kinds: int) -> np.ndarray:
+    """Return out-of-fold scores of each photo for each class, float [permutations, N, classes].
 
     A score estimates the probability divided by the class's share, minus 1, so frequent classes are not preferred.
     """
-    scores = np.empty((*deals.shape, kinds))
-    targets = _targets(deals, kinds)
+    scores = np.empty((*permutations.shape, kinds))
+    targets = _targets(permutations, kinds)
     for fold in range(MIN_SUBJECTS):
         train, test = folds != fold, folds == fold
-        columns = targets[:, train].swapaxes(0, 1).reshape(train.sum(), -1)  # [photos, deals * kinds]
+        columns = targets[:, train].swapaxes(0, 1).reshape(train.sum(), -1)  # [photos, permutations * kinds]
         guessed = _regression(design).fit(design[train], columns).predict(design[test])
-        scores[:, test] = guessed.reshape(test.sum(), len(deals), kinds).swapaxes(0, 1)
+        scores[:, test] = guessed.reshape(test.sum(), len(permutations), kinds).swapaxes(0, 1)
     return scores
 
 
 def _targets(labels: np.ndarray, kinds: int) -> np.ndarray:
-    """Return the regression's targets, float [deals, N, classes], for labels int [deals, N]."""
+    """Return the regression's targets, float [permutations, N, classes], for labels int [permutations, N]."""
     marks = (labels[..., None] == np.arange(kinds)).astype(np.float64)
     return marks / marks.mean(axis=1, keepdims=True) - 1
 
 
 def _balanced_accuracy(guesses: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the balanced accuracy, float [deals], of guesses and labels, int [deals, N]."""
+    """Return the balanced accuracy, float [permutations], of guesses and labels, int [permutations, N]."""
     right = guesses == truth
     recalls = [(right & (truth == kind)).sum(axis=1) / (truth == kind).sum(axis=1) for kind in range(truth.max() + 1)]
     return np.mean(recalls, axis=0)
