@@ -125,11 +125,11 @@ def draw_photo(page: Figure, x: float, photo: RenderedPhoto) -> None:
 
 
 def draw_square(page: Figure, x: float, way: Way) -> None:
-    heading(page, x, 2, "As the net sees it")
+    heading(page, x, 2, "The network's view")
     picture(page, x, way.square)
-    steps = ["border off"] if way.placement.trimmed else []
-    steps += ["turned"] if way.placement.first or way.placement.second else []
-    write(page, x, TOP + SIDE + 12, f"{', '.join(steps)},\nlight made even")
+    steps = ["border trimmed"] if way.placement.trimmed else []
+    steps += ["rotated"] if way.placement.first or way.placement.second else []
+    write(page, x, TOP + SIDE + 12, f"{', '.join(steps)},\nlight normalised")
     module(page, x, TOP + SIDE + 66, "datasets/transform.py")
 
 
@@ -171,7 +171,7 @@ def draw_bar(axes: Axes, row: int, name: str, way: Way) -> None:
 
 
 def draw_answer(page: Figure, x: float, width: float, way: Way) -> None:
-    heading(page, x, 5, "Answer, or silence")
+    heading(page, x, 5, "Answer or abstain")
     frame(page, x, TOP, width, SIDE, PALE, "#f9fafb")
     colour = GREY if way.answer.label is None else hexadecimal(way.answer.label)
     lines = textwrap.wrap(way.answer.headline, 16)
@@ -179,7 +179,7 @@ def draw_answer(page: Figure, x: float, width: float, way: Way) -> None:
     others = [DISPLAY_NAMES[name] for name in way.answer.plausible if name != way.answer.label]
     y = TOP + 24 + 35 * len(lines)
     write(page, x + 16, y, f"also plausible: {', '.join(others)}" if others else "nothing else is plausible")
-    write(page, x + 16, y + 58, "Silent, and says why, if:", weight="bold")
+    write(page, x + 16, y + 58, "It abstains if:", weight="bold")
     limits = way.calibration
     reasons = {
         "ambiguous": f"none has {percent(limits.answer_threshold)}",
