@@ -85,7 +85,7 @@ def test_a_copy_across_subjects_is_a_leak_and_within_one_is_not(clean: Path) -> 
     save(clean / "ice_pick" / "copy.png", scene(0)[:70, 20:90, ::-1])
     across = audit(load_photos(manifest(clean, {})))
     assert len(across.leaks) == len(across.copies) == 1
-    assert any("a split may part" in reason for reason in across.verdict)
+    assert any("may be trained on and evaluated" in reason for reason in across.verdict)
     within = audit(load_photos(manifest(clean, {"copy.png": "00"})))
     assert len(within.copies) == 1
     assert within.leaks == [] and within.verdict == []
@@ -155,7 +155,7 @@ def test_page_needs_nothing_else_and_escapes_names(clean: Path) -> None:
     assert "http" not in page.replace("http-equiv", "")
     sources = re.findall(r'src="([^"]*)"', page)
     assert len(sources) == 2 and all(source.startswith("data:image/jpeg;base64,") for source in sources)
-    assert "treat it as you treat the photos" in page
+    assert "handle it as you handle the photos" in page
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

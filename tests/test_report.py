@@ -173,7 +173,7 @@ def test_page_escapes_names_and_shows_them(written: Path) -> None:
 
 def test_page_says_what_it_is(written: Path, figures: dict) -> None:
     text = " ".join(Page((written / "report.html").read_text()).text.split())
-    assert NOTICE in text and "treat it as you treat them" in text
+    assert NOTICE in text and "handle it as you handle them" in text
     accuracy = figures["types"]["accuracy"]
     assert f"66.7 % ({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}" in text.replace(".0", "")
 
