@@ -1,1 +1,1 @@
-"""A file goes in, an upright RGB array comes out, or an error that says what is wrong with the file."""
+"""Read image files into upright RGB arrays, or raise an error that says what is wrong with the file."""

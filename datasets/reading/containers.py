@@ -1,10 +1,10 @@
-"""What a careful reader checks in each file format before Pillow may decode it.
+"""Check files of each format before Pillow decodes them.
 
-Each file is walked by its own container's rules, bounded, and handed to Pillow with only the parts that make up the
-first picture. Metadata, further frames and everything after the picture never reach a decoder: that is where
-decompression bombs, endless loops and warnings live. Truncation that Pillow passes in silence is found by the walk.
+Each file is parsed by the rules of its container, with limits, and Pillow gets only the parts of the first picture.
+Metadata, further frames and everything after the picture never reach a decoder: that is where decompression bombs,
+endless loops and warnings come from. Parsing also finds truncation that Pillow ignores.
 
-Each `open_*` takes a whole file that begins with the format's mark; besides `BadFileError` it lets through whatever a
+Each `open_*` takes a whole file that begins with the format's signature. It raises `BadFileError`, or whatever a
 damaged file makes Pillow or `struct` raise.
 """
 
@@ -28,22 +28,22 @@ from PIL.WebPImagePlugin import WebPImageFile
 from .opened import MAX_PIXELS, BadFileError, OpenedPicture, check_size
 from .tiff import exif_orientation
 
-_WEBP_PIXEL_BYTES: Final = 17  # measured: 16, for Pillow decodes each as an animation, with two canvases and a copy
-_AVIF_PIXEL_BYTES: Final = 20  # measured: 14 with 8 bits and full colour, to which deeper samples add
-_MAX_PARTS: Final = 100_000  # segments or chunks of one file: each is an object and a turn of a loop
+_WEBP_PIXEL_BYTES: Final = 17  # measured: 16; Pillow decodes WebP as an animation, with two canvases and a copy
+_AVIF_PIXEL_BYTES: Final = 20  # measured: 14 with 8 bits at 4:4:4; deeper samples take more
+_MAX_PARTS: Final = 100_000  # limit of segments or chunks per file; each costs an object and a loop iteration
 
 
 # JPEG: ITU-T T.81, annex B
 
-# Within a scan 0xFF is followed by 0 or a restart marker; any other marker ends it. 0xFF may be repeated to fill.
+# Within a scan 0xFF is followed by 0 or a restart marker; any other marker ends the scan. 0xFF may repeat as padding.
 _JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
-_JPEG_FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # less tables, an extension, arithmetic conditioning
-_JPEG_SEQUENTIAL: Final = (0xC0, 0xC1, 0xC9)  # the frames that can be decoded block by block
+_JPEG_FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # minus tables (DHT), JPG extension, arithmetic conditioning
+_JPEG_SEQUENTIAL: Final = (0xC0, 0xC1, 0xC9)  # frames that can be decoded block by block
 _JPEG_LOSSLESS: Final = (0xC3, 0xC7, 0xCB, 0xCF)
 _JPEG_END, _JPEG_SCAN, _JPEG_EXIF = 0xD9, 0xDA, 0xE1
-# Comments and application segments, but for JFIF (0xE0) and Adobe (0xEE), which say how colours are coded.
+# Comments and application segments, except JFIF (0xE0) and Adobe (0xEE), which define the colour encoding.
 _JPEG_DROPPED: Final = {*range(0xE1, 0xF0), 0xFE} - {0xEE}
-# A progressive JPEG revisits every pixel in each scan: 40 scans of the largest picture; ten are usual.
+# A progressive JPEG visits every pixel in each scan. The limit is 40 scans of the largest picture; ten are usual.
 _JPEG_SCANNED_PIXELS: Final = 40 * MAX_PIXELS
 
 
@@ -51,9 +51,9 @@ class _JpegFrame(NamedTuple):
     width: int = 0
     height: int = 0
     components: int = 0
-    coefficient_bytes: float = 0  # of one pixel, all components
+    coefficient_bytes: float = 0  # per pixel, all components
     sequential: bool = True
-    of_blocks: bool = True  # of cosine transforms; a lossless frame is made of pixels
+    of_blocks: bool = True  # DCT blocks; a lossless frame stores pixels
 
 
 def open_jpeg(data: bytes) -> OpenedPicture:
@@ -69,9 +69,9 @@ def open_jpeg(data: bytes) -> OpenedPicture:
         elif code == _JPEG_SCAN:
             scans += 1
             if scans * frame.width * frame.height > _JPEG_SCANNED_PIXELS:
-                raise BadFileError("a JPEG that is drawn in few scans", f"{scans} scans or more")
+                raise BadFileError("a JPEG with fewer scans", f"{scans} scans or more")
             if scans == 1 and (not frame.sequential or content[0] < frame.components):
-                # One scan does not complete the pixels: all coefficients are held beside Pillow's 4 bytes.
+                # Pixels need several scans, so all coefficients are in memory next to Pillow's 4 bytes.
                 check_size(frame.width, frame.height, 4 + frame.coefficient_bytes)
         elif code == _JPEG_EXIF and content.startswith(b"Exif\0\0"):
             orientation = exif_orientation(content)
@@ -81,7 +81,7 @@ def open_jpeg(data: bytes) -> OpenedPicture:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield the code of each segment, the bytes before it (pixels, once a scan began) and its own, up to the end."""
+    """Yield for each segment its code, the bytes before it (pixels, after the start of a scan) and its own bytes."""
     position = 2
     for _ in range(_MAX_PARTS):
         marker = _JPEG_MARKER.search(data, position)
@@ -94,12 +94,12 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         if code == _JPEG_END:
             return
         position = end
-    raise BadFileError("a JPEG of few segments", f"more than {_MAX_PARTS:,}")
+    raise BadFileError(f"a JPEG with at most {_MAX_PARTS:,} segments", "more")
 
 
 def _jpeg_frame(code: int, content: bytes) -> _JpegFrame:
     height, width, components = struct.unpack(">HHB", content[1:6])
-    # Samples across times samples down; the densest component has one for each pixel.
+    # Horizontal times vertical sampling factor; the densest component has one sample per pixel.
     densities = [(byte >> 4) * (byte & 15) for byte in content[7 : 7 + 3 * components : 3]]
     coefficients = 2 * sum(densities) / max([1, *densities])
     return _JpegFrame(
@@ -109,20 +109,20 @@ def _jpeg_frame(code: int, content: bytes) -> _JpegFrame:
 
 # PNG: W3C recommendation, third edition
 
-_PNG_KINDS: Final = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # the chunks that bear on the first picture
-_PNG_SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of each pixel: grey, RGB, palette, grey and RGB with alpha
-# Left, top, and steps right and down of each pass of an interlaced picture.
+_PNG_KINDS: Final = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # chunks that affect the first picture
+_PNG_SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel: grey, RGB, palette, grey + alpha, RGBA
+# Left, top, and horizontal and vertical step of each pass of an interlaced picture.
 _ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def open_png(data: bytes) -> OpenedPicture:
-    """Open the default picture of a PNG or APNG file whose checksums hold and whose pixels are all there."""
+    """Open the default picture of a PNG or APNG file, after checking the checksums and that no pixels are missing."""
     kept, pixels, orientation = {}, [], 1
     for kind, chunk in _png_chunks(data):
         if kind == b"IDAT":
             pixels.append(chunk)
             if len(pixels) > _MAX_PARTS:
-                raise BadFileError("a PNG of few chunks", f"more than {_MAX_PARTS:,} of pixels")
+                raise BadFileError(f"a PNG with at most {_MAX_PARTS:,} pixel chunks", "more")
         elif kind == b"eXIf":
             orientation = exif_orientation(bytes(chunk[8:-4]))
         else:
@@ -130,10 +130,10 @@ def open_png(data: bytes) -> OpenedPicture:
     width, height, depth, colour, _, _, interlaced = struct.unpack(">LLBBBBB", kept.get(b"IHDR", b"")[8:-4])
     check_size(width, height)
     if colour == 3 and b"PLTE" not in kept:
-        raise BadFileError("a palette in a PNG of palette colours", "none")
+        raise BadFileError("a palette in a PNG with palette colours", "none")
     _check_png_pixels(pixels, _png_bytes(width, height, depth * _PNG_SAMPLES[colour], bool(interlaced)))
     if (depth, colour) == (16, 2) and b"tRNS" in kept:
-        # Pillow keeps the upper 8 bits of each sample, but not of the colour that stands for transparent.
+        # Pillow keeps the upper 8 bits of each sample, but not of the transparent colour.
         body = b"tRNS" + bytes(byte for high in kept[b"tRNS"][8:-4][:6:2] for byte in (0, high))
         kept[b"tRNS"] = struct.pack(">L", len(body) - 4) + body + struct.pack(">L", zlib.crc32(body))
     head = [kept[kind] for kind in (b"IHDR", b"PLTE", b"tRNS") if kind in kept]
@@ -141,7 +141,7 @@ def open_png(data: bytes) -> OpenedPicture:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and bytes of each chunk of `_PNG_KINDS`, checksum verified; its body is `[8:-4]` of them."""
+    """Yield kind and bytes of each chunk of `_PNG_KINDS`, with verified checksum; the body is `[8:-4]`."""
     view, position = memoryview(data), 8
     while True:
         if position + 12 > len(data):
@@ -154,14 +154,14 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         if kind not in _PNG_KINDS:
             continue
         if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise BadFileError("PNG chunks that match their checksums", f"a damaged {kind!r}")
+            raise BadFileError("PNG chunks that match their checksums", f"a damaged {kind!r} chunk")
         yield kind, view[start:end]
         if kind == b"IEND":
             return
 
 
 def _png_bytes(width: int, height: int, pixel_bits: int, interlaced: bool) -> int:
-    """Return the length of the inflated stream: rows of whole bytes, each after a byte that names its filter."""
+    """Return the length of the inflated stream: rows of whole bytes, each preceded by a filter byte."""
     size = 0
     for left, top, right, down in _ADAM7 if interlaced else [(0, 0, 1, 1)]:
         columns, rows = -(-(width - left) // right), -(-(height - top) // down)
@@ -171,8 +171,8 @@ def _png_bytes(width: int, height: int, pixel_bits: int, interlaced: bool) -> in
 
 
 def _check_png_pixels(chunks: list[memoryview], missing: int) -> None:
-    """Refuse a pixel stream that ends before `missing` bytes, which Pillow fills up in silence."""
-    # A megabyte of output at a time bounds memory; zlib copies the input that is left, so that is short too.
+    """Refuse a pixel stream shorter than `missing` bytes, which Pillow would silently fill up."""
+    # Output comes in pieces of 1 MB to limit memory. zlib copies unconsumed input, so input pieces are short too.
     stream, bodies = zlib.decompressobj(), (chunk[8:-4] for chunk in chunks)
     for piece in (body[start : start + (1 << 16)] for body in bodies for start in range(0, len(body), 1 << 16)):
         left: bytes | memoryview = piece
@@ -185,28 +185,28 @@ def _check_png_pixels(chunks: list[memoryview], missing: int) -> None:
 
 # GIF89a
 
-_GIF_EXTENSION, _GIF_FRAME, _GIF_END = b"!,;"  # the byte that each kind of block begins with
-_GIF_CONTROL: Final = 0xF9  # the extension that names a transparent colour
+_GIF_EXTENSION, _GIF_FRAME, _GIF_END = b"!,;"  # first byte of each type of block
+_GIF_CONTROL: Final = 0xF9  # extension with the transparent colour
 
 
 def open_gif(data: bytes) -> OpenedPicture:
-    """Open the first frame of a GIF file, rebuilt from its colour table, its transparency and its pixels alone."""
+    """Open the first frame of a GIF file, rebuilt from its colour table, transparency and pixels."""
     screen_width, screen_height, flags = struct.unpack_from("<HHB", data, 6)
     header = data[: 13 + _gif_palette_bytes(flags)]
     start, control = len(header), b""
     while data[start] == _GIF_EXTENSION:
         if data[start + 1] == _GIF_CONTROL and data[start + 3] & 1:
-            # Without how to dispose of the frame, for which Pillow would fill another canvas.
+            # Drop the disposal method, for which Pillow would allocate another canvas.
             control = b"!\xf9\4\1\0\0" + data[start + 6 : start + 7] + b"\0"
         start = _skip_gif_blocks(data, start + 2)
     if data[start] != _GIF_FRAME:
-        raise BadFileError("a GIF frame", f"a block of kind {data[start]}")
+        raise BadFileError("a GIF frame", f"a block of type {data[start]}")
     left, top, width, height, flags = struct.unpack_from("<4HB", data, start + 1)
     check_size(max(screen_width, left + width), max(screen_height, top + height))
     check_size(width, height)
     end = _skip_gif_blocks(data, start + 11 + _gif_palette_bytes(flags))
     if end >= len(data) or data[end] not in (_GIF_EXTENSION, _GIF_FRAME, _GIF_END):
-        raise BadFileError("a GIF up to its end mark", "nothing after the first frame")
+        raise BadFileError("a GIF up to its end marker", "nothing after the first frame")
     return OpenedPicture(GifImageFile(io.BytesIO(header + control + data[start:end] + b";")))
 
 
@@ -215,7 +215,7 @@ def _gif_palette_bytes(flags: int) -> int:
 
 
 def _skip_gif_blocks(data: bytes, position: int) -> int:
-    """Return where the chain of blocks ends, each led by its length and the last one empty."""
+    """Return the end of a chain of blocks, each preceded by its length; the last one is empty."""
     while length := data[position]:
         position += 1 + length
     return position + 1
@@ -230,7 +230,7 @@ def open_webp(data: bytes) -> OpenedPicture:
     if data[12:16] == b"VP8X":
         width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
     elif data[12:16] == b"VP8L":
-        (sides,) = struct.unpack_from("<L", data, 21)  # of 14 bits each
+        (sides,) = struct.unpack_from("<L", data, 21)  # 14 bits each
         width, height = 1 + (sides & 0x3FFF), 1 + (sides >> 14 & 0x3FFF)
     else:
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
@@ -240,20 +240,20 @@ def open_webp(data: bytes) -> OpenedPicture:
 
 
 def open_avif(data: bytes) -> OpenedPicture:
-    """Open the first picture of an AVIF file; Pillow reports its rotation and mirroring as an EXIF orientation."""
+    """Open the first picture of an AVIF file. Pillow reports its rotation and mirroring as an EXIF orientation."""
     image = AvifImageFile(io.BytesIO(data))
     return OpenedPicture(image, exif_orientation(image.info.get("exif", b"")), _AVIF_PIXEL_BYTES)
 
 
 def open_pnm(data: bytes) -> OpenedPicture:
-    """Open a PBM, PGM or PPM file; in the plain ones a comment may stand before the pixels only."""
-    PpmImageFile(io.BytesIO(data[:4096]))  # a longer header is comments, read byte by byte
+    """Open a PBM, PGM or PPM file. In the plain formats, comments are allowed only before the pixels."""
+    PpmImageFile(io.BytesIO(data[:4096]))  # a longer header can only be comments, which Pillow reads byte by byte
     image = PpmImageFile(io.BytesIO(data))
     if data[1:2] in b"123" and b"#" in data[image.tile[0][2] :]:
-        raise BadFileError("plain PNM pixels without comments", "a comment")  # Pillow's time grows with their square
+        raise BadFileError("plain PNM pixels without comments", "a comment")  # Pillow takes quadratic time
     return OpenedPicture(image)
 
 
 def open_bmp(data: bytes) -> OpenedPicture:
-    """Open a BMP file; Pillow's own reader of the header is careful enough."""
+    """Open a BMP file. Pillow's own header parser is careful enough."""
     return OpenedPicture(BmpImageFile(io.BytesIO(data)))

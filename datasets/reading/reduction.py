@@ -1,9 +1,9 @@
-"""Large photos are made smaller first, as libjpeg does it while it decodes: a JPEG then never has to be decoded whole.
+"""Shrink large photos first, the way libjpeg does while decoding, so that a JPEG need not be decoded whole.
 
-libjpeg's scaled decoding keeps the lowest frequencies of each block of 8 x 8 pixels and writes them as a smaller block
-(ITU-T T.81, annex A; "DCT scaling" in libjpeg). `reduced` does the same to the pixels of a picture of any other format,
-so that all formats get the same answer. Blocks are counted from the corner where a file's rows begin: in a turned file
-whose sides are no multiples of 8 they lie up to a pixel of the reduced photo elsewhere.
+libjpeg's scaled decoding keeps the lowest frequencies of each 8 x 8 block and writes them as a smaller block (ITU-T
+T.81, annex A; "DCT scaling" in libjpeg). `reduced` does the same to the pixels of other formats, so that all formats
+get the same answer. Blocks start at the file's first corner: in a rotated file whose sides are not multiples of 8 they
+shift by up to one pixel of the reduced photo.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ _BLOCK: Final = 8
 _LEAST_SIDE: Final = {4: 4000, 2: 3000}
 """Long side, in pixels, from which a photo is reduced by each factor.
 
-With these, probabilities of a JPEG decoded at the scale and of one decoded whole were at most 0.016 apart, in most
-photos less than 0.01; more is lost where less is left (`tests/benchmarks/scaled_decoding.py`).
+With these values, probabilities with scaled and with full decoding differed by at most 0.016, in most photos by less
+than 0.01; smaller scales lose more (`tests/benchmarks/scaled_decoding.py`).
 """
 
-_STRIP_ROWS: Final = 256  # reduced at a time; a multiple of the block
+_STRIP_ROWS: Final = 256  # reduced at a time; a multiple of `_BLOCK`
 
 
 class ReducedPhoto(NamedTuple):
-    """A photo as the evaluation transform wants it.
+    """A photo for the evaluation transform.
 
     Attributes:
         pixels: upright RGB uint8 [ceil(height / factor), ceil(width / factor), 3].
-        factor: pixels of the photo along a side of each of these: 1, 2 or 4.
-        height: of the upright photo in pixels.
-        width: likewise.
-        decoded_whole: False where a file was decoded at the smaller scale.
+        factor: reduction factor: 1, 2 or 4.
+        height: height of the upright photo in pixels.
+        width: width of the upright photo in pixels.
+        decoded_whole: False if the file was decoded at reduced scale.
     """
 
     pixels: np.ndarray
@@ -42,12 +42,12 @@ class ReducedPhoto(NamedTuple):
 
 
 def reduction_factor(height: int, width: int) -> int:
-    """Return by how much a photo of this size is reduced: 1, 2 or 4."""
+    """Return the reduction factor for a photo of this size: 1, 2 or 4."""
     return next((factor for factor, side in _LEAST_SIDE.items() if max(height, width) >= side), 1)
 
 
 def reduced(image: np.ndarray) -> ReducedPhoto:
-    """Reduce an upright RGB uint8 [H, W, 3] photo where it is large; otherwise it is returned itself."""
+    """Reduce an upright RGB uint8 [H, W, 3] photo if it is large; otherwise return it unchanged."""
     height, width = image.shape[:2]
     factor = reduction_factor(height, width)
     if factor == 1:
@@ -57,7 +57,7 @@ def reduced(image: np.ndarray) -> ReducedPhoto:
 
 
 def _reduced_strip(strip: np.ndarray, factor: int) -> np.ndarray:
-    """Reduce whole rows of blocks; the last block of a side is completed by repeating its border."""
+    """Reduce whole rows of blocks. Incomplete blocks are filled by repeating the border."""
     height, width = strip.shape[:2]
     rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
     fill = ((0, rows * _BLOCK - height), (0, columns * _BLOCK - width), (0, 0))
@@ -69,14 +69,14 @@ def _reduced_strip(strip: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _lowest_frequencies(factor: int) -> np.ndarray:
-    """Return float32 [8 / factor, 8]: the DCT of 8 samples, without its upper frequencies, turned back into samples."""
+    """Return float32 [8 / factor, 8]: the DCT of 8 samples, truncated to its low frequencies and inverted."""
     kept = _BLOCK // factor
     scale = np.sqrt(kept / _BLOCK)  # keeps the mean
     return (scale * _cosines(kept).T @ _cosines(_BLOCK)[:kept]).astype(np.float32)
 
 
 def _cosines(samples: int) -> np.ndarray:
-    """Return the orthonormal DCT-II of so many samples, float64 [frequencies, samples]."""
+    """Return the orthonormal DCT-II matrix, float64 [frequencies, samples]."""
     frequencies, places = np.mgrid[:samples, :samples]
     matrix = np.cos(np.pi * frequencies * (2 * places + 1) / (2 * samples)) * np.sqrt(2 / samples)
     matrix[0] /= np.sqrt(2)

@@ -1,4 +1,4 @@
-"""The records of `treatments.toml`, read and checked: every claim names the document that makes it."""
+"""Read and check `documents.toml`: every claim names the document that makes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS: Final = {
     "prevention": "Prevention",
     "after_care": "After-care",
 }
-"""The kinds of treatment with their headings, in the order they are shown."""
+"""The kinds of treatment with their headings, in display order."""
 
 FACT_TOPICS: Final = {
     "morphology": "Shape and depth",
@@ -34,19 +34,19 @@ FACT_TOPICS: Final = {
     "choice": "Choosing a treatment",
     "expectation": "What to expect",
 }
-"""The topics of a fact with their headings, in the order they are shown."""
+"""The topics of facts with their headings, in display order."""
 
 CLAIM_TOPICS: Final = ("effect", "ideal_for", "caution", "named", "method")
-"""The topics of a treatment's claim, in the order they are shown."""
+"""The topics of a treatment's claims, in display order."""
 
 GENERAL: Final = {"acne_scars": "acne scars", "acne": "acne", "skin": "skin"}
-"""What a claim may be about when it is about no scar type in particular."""
+"""What a claim can be about besides a scar type."""
 
 PROCEDURE: Final = "procedure"
-"""A claim about how a treatment works, whatever the scar: it goes along with the treatment, under every type."""
+"""Subject of claims about how a treatment works for any scar. They are shown with the treatment under every type."""
 
 SUBJECTS: Final = {**DISPLAY_NAMES, **GENERAL, PROCEDURE: "method"}
-"""Everything a claim may be about, with the name a user reads."""
+"""Everything a claim can be about, with display names."""
 
 FIGURES: Final = {
     "improvement_percent": ("improvement", "%"),
@@ -63,7 +63,7 @@ FIGURES: Final = {
     "visits": ("visits", ""),
     "over_months": ("over", "months"),
 }
-"""The quantities a claim may give a figure for: what a user reads before it, and its unit."""
+"""The quantities of figures: the words before the value, and the unit."""
 
 NATURES: Final = {
     "contradiction": "contradiction",
@@ -71,12 +71,12 @@ NATURES: Final = {
     "emphasis": "difference of emphasis",
     "terms": "difference of terms",
 }
-"""How two statements can disagree, the gravest first."""
+"""The kinds of disagreement, the most serious first."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A source document: the number its file name begins with, the file name, its subject and the kind of text."""
+    """A source document: the number at the start of its file name, the file name, its subject and the kind of text."""
 
     number: str
     file: str
@@ -86,13 +86,13 @@ class Document:
 
 @dataclass(frozen=True)
 class Figure:
-    """A quantity as a document gives it.
+    """A quantity as given by a document.
 
     Attributes:
         quantity: a key of `FIGURES`; it names the unit.
-        low, high: the bounds, each None where the document gives none.
-        exclusive: whether the one bound is itself left out ("more than 60", "less than 2").
-        words: the document's judgement where it gives no number ("minimal"), else None.
+        low, high: the bounds; None if the document gives none.
+        exclusive: whether the only bound is excluded ("more than 60", "less than 2").
+        words: the document's wording if it gives no number ("minimal"), else None.
     """
 
     quantity: str
@@ -103,7 +103,7 @@ class Figure:
 
     @property
     def value(self) -> str:
-        """The value with its unit, as a user reads it: "30-60 %", "more than 60 %", "minimal"."""
+        """The value with its unit, for display: "30-60 %", "more than 60 %", "minimal"."""
         if self.words is not None:
             return self.words
         if self.high is None:
@@ -129,11 +129,11 @@ class Claim:
 
     Attributes:
         topic: a key of `FACT_TOPICS` or, in a treatment, of `CLAIM_TOPICS`.
-        about: what the document says it of, keys of `SUBJECTS`.
-        says: the statement, in our words.
+        about: what the statement is about, keys of `SUBJECTS`.
+        says: the statement in our words.
         document: file name of the document.
-        figures: the quantities the statement gives.
-        disputed: ids of the disagreements it takes part in.
+        figures: the quantities in the statement.
+        disputed: ids of the disagreements that involve it.
     """
 
     topic: str
@@ -145,7 +145,7 @@ class Claim:
 
     @property
     def text(self) -> str:
-        """The statement, with its figures before it."""
+        """The statement, preceded by its figures."""
         return f"{', '.join(map(str, self.figures))}; {self.says}" if self.figures else self.says
 
     def to_dict(self) -> dict[str, Any]:
@@ -162,13 +162,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Treatment:
-    """A treatment, a habit of prevention or a step of after-care, with what the documents say about it.
+    """A treatment, a preventive habit or a step of after-care, with the documents' claims about it.
 
     Attributes:
         id: short name, unique.
-        name: the name a user reads.
+        name: display name.
         kind: a key of `KINDS`.
-        claims: what the documents say, each with its file name.
+        claims: the documents' claims, each with its file name.
     """
 
     id: str
@@ -189,7 +189,7 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a disagreement: what is said, and the file names of the documents that say it."""
+    """One side of a disagreement: the statement, and the file names of the documents that make it."""
 
     says: str
     documents: tuple[str, ...]
@@ -197,12 +197,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Statements that do not go together, of several documents or within one.
+    """Contradictory statements, of several documents or within one.
 
     Attributes:
         id: short name, unique; `Claim.disputed` refers to it.
         subject: what the disagreement is about.
-        nature: a key of `NATURES`.
+        nature: kind of disagreement, a key of `NATURES`.
         about: what the statements are about, keys of `SUBJECTS`.
         sides: the statements, two or more.
     """
@@ -215,7 +215,7 @@ class Disagreement:
 
     @property
     def within_document(self) -> bool:
-        """Whether one document disagrees with itself, and no other takes part."""
+        """Whether a single document contradicts itself."""
         return len({file for side in self.sides for file in side.documents}) == 1
 
     def to_dict(self) -> dict[str, Any]:
@@ -242,15 +242,15 @@ class Catalogue:
 
 @cache
 def catalogue() -> Catalogue:
-    """Return the data that ship, read once."""
+    """Return the bundled data, read once."""
     return read_catalogue(Path(__file__).with_name("documents.toml").read_text(encoding="utf-8"))
 
 
 def read_catalogue(text: str) -> Catalogue:
-    """Read and check data in the format of `treatments.toml`.
+    """Read and check data in the format of `documents.toml`.
 
     Raises:
-        ValueError: when something is missing, unknown or contradicts itself; the message says where.
+        ValueError: something is missing, unknown or contradictory; the message says where.
     """
     data = tomllib.loads(text)
     _check_keys("the file", data, {"documents", "fact", "treatment", "disagreement"})
@@ -306,7 +306,7 @@ def _read_claims(what: str, entries: list[Any], topics: Collection[str], files: 
 
 
 def _read_figure(where: str, quantity: str, value: Any) -> Figure:
-    """Read `[low, high]`, a number, an open bound or words."""
+    """Parse `[low, high]`, a number, an open bound or words."""
 
     def number(candidate: object) -> float:
         if isinstance(candidate, bool) or not isinstance(candidate, int | float):

@@ -1,4 +1,4 @@
-"""Cautions of the clinical literature for what a user tells about the person: a layer apart from the documents."""
+"""Cautions from the clinical literature for the person described by the user, separate from the documents."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, Final
 from ...datasets.errors import ScarlensError
 
 LEVELS: Final = ("avoid", "caution")
-"""How grave a caution is, the gravest first."""
+"""The levels of cautions, the most serious first."""
 
 SKIN_TYPES: Final = ("I", "II", "III", "IV", "V", "VI")
-"""The Fitzpatrick skin types 1 to 6 as they are mostly written."""
+"""Fitzpatrick skin types 1 to 6 in the usual notation."""
 
 REASONS: Final = {
     "skin_type": "skin type",
@@ -25,35 +25,35 @@ REASONS: Final = {
     "active_acne": "active acne",
     "keloid_history": "keloid history",
 }
-"""The fields of a `Context` with the names a user reads; a rule gives one of them as its reason."""
+"""Display names of the fields of a `Context`. A rule's reason is one of them."""
 
 CAUTIONS_HEADING: Final = "Cautions for what you told us (from the literature, not from the documents)"
-"""Stands over the sentences of an `Advice`."""
+"""Heading of the sentences of an `Advice`."""
 
 ASK_FOR_CAUTIONS: Final = (
     "No cautions for one person are shown: ask with "
     "--skin-type, --pregnant, --isotretinoin-months, --active-acne, --keloid-history."
 )
-"""Stands where nothing was told, so that silence is not read as safe."""
+"""Shown if nothing was said about the person, so that the absence of cautions is not read as safe."""
 
 
 class ContextError(ScarlensError, ValueError):
-    """Something told about the person is impossible; the message says what was expected."""
+    """A value about the person is impossible; the message says what was expected."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What a user tells about the person in the photo; None means not told, which is not the same as no.
+    """What the user says about the person in the photo. None means not said, which differs from no.
 
     Attributes:
         skin_type: Fitzpatrick skin type, 1 to 6.
         pregnant: whether the person is pregnant.
-        isotretinoin_months: months since the last dose of oral isotretinoin; 0 means that it is taken now.
-        active_acne: whether there is acne, not only scars of it.
+        isotretinoin_months: months since the last dose of oral isotretinoin; 0 means taken now.
+        active_acne: whether there is acne besides scars.
         keloid_history: whether the person ever had a keloid or another scar that grew beyond its wound.
 
     Raises:
-        ContextError: for a value outside its range or of another type.
+        ContextError: a value is out of range or of the wrong type.
     """
 
     skin_type: int | None = None
@@ -76,17 +76,17 @@ class Context:
 
     @property
     def not_told(self) -> tuple[str, ...]:
-        """What was not told, as a user reads it."""
+        """What the user did not say, as display names."""
         return tuple(name for field, name in REASONS.items() if getattr(self, field) is None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what was told as plain JSON types; None where nothing was."""
+        """Return plain JSON types; None for what was not said."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a caution comes from: the citation, and the address of the page in which it was read."""
+    """The source of a caution: the citation, and the address of the page that was read."""
 
     citation: str
     verified: str
@@ -94,14 +94,14 @@ class Source:
 
 @dataclass(frozen=True)
 class SafetyCaution:
-    """A caution for one treatment, or for the person whatever the treatment.
+    """A caution for one treatment, or for the person with any treatment.
 
     Attributes:
-        level: "avoid", "caution", or "note" when it concerns no treatment of its own.
-        reason: what was told that calls for it, such as "keloid history".
-        says: the caution as a sentence, in our words.
+        level: "avoid", "caution", or "note" if it concerns no particular treatment.
+        reason: what about the person triggers it, such as "keloid history".
+        says: the caution as a sentence in our words.
         sources: the literature it comes from.
-        number: its place, from 1, among the cautions for a context.
+        number: its position, from 1, among the cautions for a context.
     """
 
     level: str
@@ -117,7 +117,7 @@ class SafetyCaution:
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of `safety.toml`: what it holds for, the ids of the treatments it concerns, and why."""
+    """One rule of `safety.toml`: when it applies, the ids of the treatments it concerns, and why."""
 
     reason: str
     when: dict[str, Any]
@@ -131,37 +131,37 @@ class Rule:
         return all(_holds(context, condition, value) for condition, value in self.when.items())
 
     def level(self, treatment: str) -> str | None:
-        """Return the rule's level for a treatment's id, or None when it does not concern it."""
+        """Return the rule's level for a treatment's id, or None if it does not concern it."""
         return next((level for level in LEVELS if treatment in getattr(self, level)), None)
 
 
 @dataclass(frozen=True)
 class Advice:
-    """The cautions for one context, and how they are put beside a treatment's name.
+    """The cautions for one context, and how they are shown with a treatment's name.
 
     Attributes:
-        context: what was told, or None.
-        rules: the rules that hold for it, in the order of their numbers.
+        context: what the user said, or None.
+        rules: the rules that apply, in the order of their numbers.
     """
 
     context: Context | None
     rules: tuple[Rule, ...]
 
     def cautions(self, treatment: str) -> tuple[SafetyCaution, ...]:
-        """Return the cautions for a treatment's id, the gravest first."""
+        """Return the cautions for a treatment's id, the most serious first."""
         found = [(rule.level(treatment), number, rule) for number, rule in enumerate(self.rules, 1)]
         known = [_caution(rule, level, number) for level, number, rule in found if level is not None]
         return tuple(sorted(known, key=lambda caution: LEVELS.index(caution.level)))
 
     def all_cautions(self) -> tuple[SafetyCaution, ...]:
-        """Return every caution for the context, whether or not it concerns a treatment."""
+        """Return every caution for the context, including those that concern no treatment."""
         return tuple(
             _caution(rule, next((level for level in LEVELS if getattr(rule, level)), "note"), number)
             for number, rule in enumerate(self.rules, 1)
         )
 
     def warning(self, treatment: str) -> str:
-        """Return the cautions for a treatment's id in short, "AVOID: keloid history (2)", or an empty text."""
+        """Return a short warning for a treatment's id, such as "AVOID: keloid history (2)", or an empty text."""
         parts = []
         for level in LEVELS:
             reasons = [f"{c.reason} ({c.number})" for c in self.cautions(treatment) if c.level == level]
@@ -180,7 +180,7 @@ class Advice:
         return frozenset(name for rule in self.rules for name in rule.avoid)
 
     def marked(self, text: str) -> str:
-        """Return running text with "[AVOID]" hung to each word for a treatment that is to be avoided."""
+        """Return running text with "[AVOID]" after each word for a treatment to avoid."""
         avoided, treatments = self.avoided, mentions()
         if not avoided:
             return text
@@ -188,7 +188,7 @@ class Advice:
         return pattern.sub(lambda word: word[0] + "[AVOID]" * (treatments[word[1].lower()] in avoided), text)
 
     def sentences(self) -> list[str]:
-        """Return the cautions as numbered sentences with their sources, then what was not told."""
+        """Return the cautions as numbered sentences with their sources, then what was not said."""
         if self.context is None:
             return []
         lines = [
@@ -211,10 +211,10 @@ class Advice:
 
 
 def advise(context: Context | None) -> Advice:
-    """Return the cautions for what was told; for None, none.
+    """Return the cautions for a context; none for None.
 
     Raises:
-        ContextError: when it is no context.
+        ContextError: not a context.
     """
     if context is None:
         return Advice(None, ())
@@ -224,10 +224,10 @@ def advise(context: Context | None) -> Advice:
 
 
 def read_skin_type(spelling: str) -> int:
-    """Return the Fitzpatrick skin type of "1" to "6" or "I" to "VI".
+    """Parse a Fitzpatrick skin type, "1" to "6" or "I" to "VI".
 
     Raises:
-        ContextError: for anything else.
+        ContextError: anything else.
     """
     name = spelling.strip().upper()
     for number, roman in enumerate(SKIN_TYPES, 1):
@@ -239,10 +239,10 @@ def read_skin_type(spelling: str) -> int:
 def told(
     skin_type: str | None, pregnant: bool | None, months: float | None, acne: bool | None, keloids: bool | None
 ) -> Context | None:
-    """Return what a command line was told about the person, or None when nothing was.
+    """Return the context from command-line options, or None if none was given.
 
     Raises:
-        ContextError: for an unknown skin type, or months out of range.
+        ContextError: unknown skin type, or months out of range.
     """
     context = Context(
         skin_type=None if skin_type is None else read_skin_type(skin_type),
@@ -256,7 +256,7 @@ def told(
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """Return the rules that ship, read once."""
+    """Return the bundled rules, read once."""
     sources = {name: Source(**entry) for name, entry in _data()["sources"].items()}
     return tuple(
         Rule(
@@ -278,7 +278,7 @@ def _data() -> dict[str, Any]:
 
 @cache
 def mentions() -> dict[str, str]:
-    """Return the words that name a treatment in running text, in lower case, with its id; longer words come first."""
+    """Return lower-case words for treatments in running text, with the treatment's id; longer words first."""
     treatments = {word.lower(): name for name, words in _data()["mentions"].items() for word in words}
     return {word: treatments[word] for word in sorted(treatments, key=len, reverse=True)}
 

@@ -1,4 +1,4 @@
-"""What the documents say about each scar type and its treatment, and the plan a prediction carries."""
+"""What the documents say about each scar type and its treatment, and the plan in a prediction."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .catalogue import FACT_TOPICS, GENERAL, KINDS, PROCEDURE, Claim, Disagreeme
 from .cautions import ASK_FOR_CAUTIONS, CAUTIONS_HEADING, Advice, Context, SafetyCaution, advise
 
 HABITS: Final = ("prevention", "after_care")
-"""The kinds that are no treatment of a scar."""
+"""The kinds that are not treatments of scars."""
 
 _JOIN: Final = "\N{NO-BREAK SPACE}"  # stands for a space until the lines are broken
 
 
 class ScarTypeError(ScarlensError, ValueError):
-    """No scar type is given where one is needed, or one that is not known; the message lists the known ones."""
+    """A scar type is missing or unknown; the message lists the known ones."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class TypePlan:
     """What the documents say about one scar type, or about acne scars in general.
 
     Attributes:
-        scar_type: a name of `SCAR_TYPES`, or None for what is said of no type in particular.
+        scar_type: one of `SCAR_TYPES`, or None for statements about no particular type.
         facts: shape, causes, risk factors, limits and so on.
-        treatments: the treatments named for it; each holds only the claims about it and about the procedure itself.
+        treatments: the treatments named for it, with only the claims about it and about the procedure itself.
         disagreements: where the documents disagree about it.
     """
 
@@ -42,7 +42,7 @@ class TypePlan:
 
     @property
     def title(self) -> str:
-        """The heading a user reads."""
+        """Display heading."""
         return (
             "Acne scars in general" if self.scar_type is None else f"{DISPLAY_NAMES[self.scar_type].capitalize()} scars"
         )
@@ -68,10 +68,10 @@ class TreatmentPlan:
     """What the documents say about the scar types a photo may show: information, not advice.
 
     Attributes:
-        label: the scar type the plan is for, or None when the classifier did not decide.
+        label: the scar type of the plan, or None if the classifier did not decide.
         types: the plan of the label first, then of the other plausible types.
-        general: what the documents say of acne scars in general; it holds beside every type.
-        context: what was told about the person; its cautions are the literature's, not the documents'.
+        general: what the documents say about acne scars in general.
+        context: what the user said about the person. Its cautions come from the literature, not the documents.
     """
 
     label: str | None
@@ -81,16 +81,16 @@ class TreatmentPlan:
 
     @property
     def undecided(self) -> bool:
-        """Whether several plausible types stand side by side and none is chosen."""
+        """Whether there are several plausible types and no label."""
         return self.label is None and len(self.types) > 1
 
     @property
     def notice(self) -> str:
-        """What stands on everything a user sees."""
+        """The notice for everything a user sees."""
         return NOTICE
 
     def cautions(self, treatment: Treatment) -> tuple[SafetyCaution, ...]:
-        """Return the cautions for a treatment that the context calls for, the gravest first."""
+        """Return the cautions for a treatment in this context, the most serious first."""
         return advise(self.context).cautions(treatment.id)
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,9 +110,9 @@ class TreatmentPlan:
         }
 
     def to_text(self, width: int = 100) -> str:
-        """Return the plan in short, as plain text of at most `width` columns; `to_dict` has all of it.
+        """Return a summary as plain text of at most `width` columns; `to_dict` has everything.
 
-        A treatment's name and the cautions for it are never parted, even if their line grows beyond the width.
+        A treatment's name and its cautions stay on one line, even if it exceeds the width.
         """
         advice = advise(self.context)
         lines: list[str] = []
@@ -139,13 +139,13 @@ def plan(label: str | None, plausible: Sequence[str], context: Context | None = 
     """Return what the documents say about a label, then about the other plausible types.
 
     Args:
-        label: the scar type of a prediction, or None when it is undecided.
+        label: the scar type of a prediction, or None if it is undecided.
         plausible: the plausible types, most probable first; the label may be among them.
-        context: what is told about the person, for the cautions that the literature has for it.
+        context: what the user says about the person, for cautions from the literature.
 
     Raises:
-        ScarTypeError: for a type that is not known, or when there is neither a label nor a plausible type.
-        ContextError: when the context is none.
+        ScarTypeError: unknown type, or neither a label nor a plausible type.
+        ContextError: not a context.
     """
     if isinstance(plausible, str) or not isinstance(plausible, Iterable):
         raise ScarTypeError(f"plausible must be a list of scar types: {known_spellings()}; got {plausible!r}")
@@ -157,7 +157,7 @@ def plan(label: str | None, plausible: Sequence[str], context: Context | None = 
 
 
 def general() -> TypePlan:
-    """Return what the documents say of acne scars, acne and skin in general."""
+    """Return what the documents say about acne scars, acne and skin in general."""
     return _type_plan(None)
 
 
@@ -165,7 +165,7 @@ def everything(context: Context | None = None) -> dict[str, Any]:
     """Return all documents, facts, treatments and disagreements as plain JSON types, with the cautions for a context.
 
     Raises:
-        ContextError: when the context is none.
+        ContextError: not a context.
     """
     data, advice = catalogue(), advise(context)
     treatments = [treatment.to_dict() for treatment in data.treatments]
@@ -181,13 +181,13 @@ def everything(context: Context | None = None) -> dict[str, Any]:
 
 
 def _add_cautions(treatments: list[dict[str, Any]], advice: Advice) -> None:
-    """Put into each treatment's JSON the cautions for it."""
+    """Add the cautions to each treatment's JSON."""
     for treatment in treatments:
         treatment["cautions"] = [caution.to_dict() for caution in advice.cautions(treatment["id"])]
 
 
 def _scar_type(spelling: str) -> str:
-    """Return the canonical name of a scar type, or refuse it."""
+    """Return the canonical name of a scar type."""
     name = normalise_label(spelling) if isinstance(spelling, str) else None
     if name is None:
         raise ScarTypeError(f"unknown scar type {spelling!r}; known are {known_spellings()}")
@@ -196,9 +196,9 @@ def _scar_type(spelling: str) -> str:
 
 @cache  # a batch asks for the same three types again and again
 def _type_plan(scar_type: str | None) -> TypePlan:
-    """Gather what is about a scar type, or about none in particular.
+    """Collect what is said about a scar type, or about no particular one.
 
-    How a procedure works, whatever the scar, comes along with a treatment of a scar type.
+    A treatment of a scar type includes the claims about how the procedure works in general.
     """
     data = catalogue()
     subjects = set(GENERAL) if scar_type is None else {scar_type}
@@ -225,7 +225,7 @@ def _type_plan(scar_type: str | None) -> TypePlan:
 
 
 def _part_lines(part: TypePlan, heading: str, advice: Advice, width: int) -> list[str]:
-    """Return one type's plan in short: shape, figures and cautions of its treatments, and the graver disagreements."""
+    """Summarise one type's plan: shape, figures and cautions of its treatments, and the serious disagreements."""
     lines = [heading, "-" * len(heading)]
     if shapes := [fact for fact in part.facts if fact.topic == "morphology"]:
         lines.append(f"  {FACT_TOPICS['morphology']}")
@@ -248,7 +248,7 @@ def _part_lines(part: TypePlan, heading: str, advice: Advice, width: int) -> lis
 
 
 def _kind_lines(part: TypePlan, kind: str, advice: Advice, width: int) -> list[str]:
-    """Return the treatments of one kind: their telling claims, or the name alone of one without any."""
+    """List the treatments of one kind with their important claims, or only the name if there are none."""
     treatments = [treatment for treatment in part.treatments if treatment.kind == kind]
     lines = [f"  {KINDS[kind]}"] if treatments else []
     named = []
@@ -268,18 +268,18 @@ def _kind_lines(part: TypePlan, kind: str, advice: Advice, width: int) -> list[s
 
 
 def _telling(treatment: Treatment) -> list[Claim]:
-    """Return the claims that a short text cannot leave out: figures, whom it suits, cautions."""
+    """Return the claims that a summary must include: figures, indications, cautions."""
     kept = [claim for claim in treatment.claims if claim.figures or claim.topic in ("ideal_for", "caution")]
     return sorted(kept, key=lambda claim: (not claim.figures, claim.topic == "caution"))
 
 
 def _direct(treatment: Treatment) -> list[Claim]:
-    """Return the claims about a type or about acne scars: without those that only say how the procedure works."""
+    """Return the claims about scars, without those that only describe the procedure."""
     return [claim for claim in treatment.claims if claim.about != (PROCEDURE,)]
 
 
 def _habit_lines(parts: Iterable[TypePlan], advice: Advice, width: int) -> list[str]:
-    """Return prevention and after-care in one line each, gathered from all parts of a plan."""
+    """Return prevention and after-care in one line each, from all parts of a plan."""
     lines: list[str] = []
     for kind in HABITS:
         items: dict[str, str] = {}
@@ -295,7 +295,7 @@ def _habit_lines(parts: Iterable[TypePlan], advice: Advice, width: int) -> list[
 
 
 def _safety_lines(advice: Advice, width: int) -> list[str]:
-    """Return the cautions for what was told, or, when nothing was, how to ask for them."""
+    """Return the cautions for the context, or how to ask for them if there is none."""
     if advice.context is None:
         return [*_wrap(ASK_FOR_CAUTIONS, width, "", "  "), ""]
     lines = [CAUTIONS_HEADING]
@@ -305,19 +305,19 @@ def _safety_lines(advice: Advice, width: int) -> list[str]:
 
 
 def _label(treatment: Treatment, advice: Advice) -> str:
-    """Return a treatment's name and the cautions for it as one word, which `_wrap` never breaks."""
+    """Return a treatment's name and its cautions, joined so that `_wrap` never breaks them."""
     label = advice.label(treatment.id, treatment.name)
     return label if label == treatment.name else label.replace(" ", _JOIN)
 
 
 def _sentence(claim: Claim, part: TypePlan, advice: Advice) -> str:
-    """Return a claim with what kind of claim it is, where that matters, and its document."""
+    """Return a claim with its document and, if it matters, the kind of claim."""
     lead = {"caution": "caution: ", "ideal_for": "for: "}.get(claim.topic, "")
     return lead + advice.marked(claim.text) + _mark([claim], part)
 
 
 def _mark(claims: Sequence[Claim], part: TypePlan) -> str:
-    """Return the numbers of the claims' documents, with a star where a disagreement of the part disputes a claim."""
+    """Return the numbers of the claims' documents, with a star if a claim is disputed."""
     shown = {disagreement.id for disagreement in part.disagreements}
     disputed = any(shown.intersection(claim.disputed) for claim in claims)
     return _numbers({claim.document for claim in claims}) + "*" * disputed
@@ -330,7 +330,7 @@ def _numbers(files: Iterable[str]) -> str:
 
 
 def _wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
-    """Break a text into lines that never cut a file name, nor a label."""
+    """Wrap text without breaking file names or labels."""
     lines = textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
     )

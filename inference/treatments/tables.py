@@ -35,16 +35,16 @@ _OUTCOMES = ("improvement_percent", "sessions", "downtime_days", "lasts_months")
 
 
 def print_tables(console: Console, scar_type: str | None = None, context: Context | None = None) -> None:
-    """Print what the documents say of one scar type, or of all three, with the cautions for a context.
+    """Print what the documents say about one scar type, or all three, with the cautions for a context.
 
     Args:
-        console: where to print; laid out for 80 columns and more.
-        scar_type: a scar type in any spelling that is understood, or None for all three.
-        context: what is told about the person, or None.
+        console: console to print to; the layout needs 80 columns or more.
+        scar_type: a scar type in any recognised spelling, or None for all three.
+        context: what the user says about the person, or None.
 
     Raises:
-        ScarTypeError: for a type that is not known.
-        ContextError: when the context is none.
+        ScarTypeError: unknown type.
+        ContextError: not a context.
     """
     for renderable in tables(scar_type, context):
         console.print(renderable)
@@ -76,7 +76,7 @@ def tables(scar_type: str | None = None, context: Context | None = None) -> list
 def _types_table(types: Sequence[TypePlan], advice: Advice) -> Table:
     """Return the comparison of scar types, from the documents that describe the shape of all three.
 
-    A warning finds no room in the narrow third column: with cautions the treatments stand below the shape.
+    With cautions, treatments are listed below the shape, because the third column is too narrow for warnings.
     """
     every = plan(None, SCAR_TYPES).types
     comparing = [document.file for document in catalogue().documents if all(_shapes(p, document.file) for p in every)]
@@ -102,7 +102,7 @@ def _shapes(part: TypePlan, file: str) -> list[Claim]:
 
 
 def _figure_tables(part: TypePlan, advice: Advice) -> list[RenderableType]:
-    """Return the outcomes of non-surgical options and the surgical procedures, or say that there are no figures."""
+    """Return tables of non-surgical outcomes and surgical procedures, or a line if there are no figures."""
     if advice.rules and any(claim.figures for treatment in part.treatments for claim in treatment.claims):
         return []  # their columns are too narrow for a warning, and the tables of claims have every figure
     heads = [FIGURES[quantity][0].capitalize() for quantity in _OUTCOMES]
@@ -127,7 +127,7 @@ def _figure_tables(part: TypePlan, advice: Advice) -> list[RenderableType]:
 
 
 def _values(claims: Iterable[Claim], quantity: str) -> str:
-    """Return every value the claims give for a quantity."""
+    """Return all values of a quantity in the claims."""
     return " / ".join(figure.value for claim in claims for figure in claim.figures if figure.quantity == quantity)
 
 
@@ -161,7 +161,7 @@ def _claims(
 
 
 def _disagreements(title: str, found: Sequence[Disagreement], advice: Advice) -> list[RenderableType]:
-    """Return the disagreements, the gravest first, each with its sides."""
+    """Return the disagreements, the most serious first, each with its sides."""
     table = _table(title)
     for disagreement in found:
         nature = NATURES[disagreement.nature] + (", within one document" if disagreement.within_document else "")
@@ -175,14 +175,14 @@ def _disagreements(title: str, found: Sequence[Disagreement], advice: Advice) ->
 
 
 def _safety(advice: Advice) -> list[RenderableType]:
-    """Return the cautions for what was told, or, when nothing was, how to ask for them."""
+    """Return the cautions for the context, or how to ask for them if there is none."""
     if advice.context is None:
         return [Text(f"{ASK_FOR_CAUTIONS}\n")]
     return [Text(CAUTIONS_HEADING, "bold red"), *(Text(f"{sentence}\n") for sentence in advice.sentences())]
 
 
 def _labelled(treatment: Treatment, advice: Advice) -> Text:
-    """Return a treatment's name and, after it, the cautions for it in colour."""
+    """Return a treatment's name followed by its cautions in colour."""
     label = Text(advice.label(treatment.id, treatment.name))
     label.stylize(_style(advice.warning(treatment.id)), len(treatment.name))
     return label
@@ -200,7 +200,7 @@ def _documents_table(advice: Advice) -> Table:
 
 
 def _table(title: str, *heads: str) -> Table:
-    """Return an empty table: with the heads given, or of a narrow and a wide column without heads."""
+    """Return an empty table with these heads, or without heads and with a narrow and a wide column."""
     style = {"box": box.SIMPLE_HEAD if heads else box.SIMPLE, "title_justify": "left", "title_style": "bold cyan"}
     table = Table(title=title, show_header=bool(heads), expand=True, padding=(0, 1, 0, 0), pad_edge=False, **style)
     for number, head in enumerate(heads):
@@ -213,14 +213,14 @@ def _table(title: str, *heads: str) -> Table:
 
 
 def _add_group(table: Table, name: Text, lines: Sequence[Text]) -> None:
-    """Add lines that share one name, as one row with a line below it."""
+    """Add lines that share a name as one row, with a rule below."""
     if lines:
         table.add_row(name, Text("\n").join(lines))
         table.add_section()
 
 
 def _sentence(claim: Claim, found: Sequence[Disagreement], subject: str | None, advice: Advice) -> Text:
-    """Return a claim as one paragraph: what it is about, unless that is the subject, what it says, and its file."""
+    """Return a claim as one paragraph: its subject (unless it is `subject`), the statement and the file."""
     text = Text("- ")
     if subject not in claim.about and (claim.about != (PROCEDURE,) or claim.topic != "caution"):
         text.append(f"{_subjects(claim)}: ", "green")

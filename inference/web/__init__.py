@@ -1,1 +1,1 @@
-"""The local page and its HTTP API, `scarlens serve`: a photo dropped in a browser, answered on this machine."""
+"""Photos dropped on a local page, or sent over HTTP, go in; answers come out, computed on this machine."""

@@ -1,4 +1,4 @@
-"""The HTTP API and the page beside it: `POST /predict` and `POST /treatments`, described by `/openapi.json`."""
+"""The HTTP API and the page: `POST /predict` and `POST /treatments`, described by `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from .guard import Guard
 from .schema import About, Answer, PhotoForm, Plan, PlanRequest, Problem
 
 PICTURE_SIDE: Final = 1024
-"""Longest side in pixels of the picture that an answer carries for the page."""
+"""Longest side in pixels of the picture in an answer."""
 
 MAX_BODY: Final = MAX_BYTES + 100_000
-"""Largest request in bytes: one photo, and the fields beside it."""
+"""Size limit of a request in bytes: one photo and the other fields."""
 
 _PAGE: Final = Path(__file__).with_name("page")
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
@@ -49,9 +49,9 @@ _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def create_app(classifier: Classifier) -> ASGIApp:
-    """Return the application that answers with a classifier, behind its guard.
+    """Return the application for a classifier, behind its guard.
 
-    Photos are read in processes that begin when it is started, and end when it is stopped.
+    Photos are read in processes that start and stop with the application.
     """
     # Uploads stay in memory: Starlette would spool those above a megabyte into a file.
     MultiPartParser.spool_max_size = MAX_BODY

@@ -1,4 +1,4 @@
-"""What stands before the application: other sites' requests and too large bodies are refused, replies made safe."""
+"""Middleware: refuse requests from other sites and large bodies, and add security headers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _OWN_NAME: Final = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?", re.IGNORECASE)
-"""The names this server answers to: another name that leads here is an attacker's (DNS rebinding)."""
+"""Accepted host names. Any other name that resolves here is an attack (DNS rebinding)."""
 
 _SMALL: Final = 10_000  # bytes of a body where none is expected to be large
 
@@ -36,7 +36,7 @@ class Guard:
     """An ASGI application around another."""
 
     def __init__(self, app: ASGIApp, *, large_bodies: Mapping[str, int]) -> None:
-        """Put it before `app`; `large_bodies` says, by path, how many bytes a body may have where that is many."""
+        """Wrap `app`. `large_bodies` gives the size limit in bytes of paths that accept large bodies."""
         self._app, self._large_bodies = app, large_bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +69,7 @@ def _too_large(most: int) -> str:
 
 
 def _counted(receive: Receive, most: int) -> Receive:
-    """Return `receive`, which ends a body that grows too large: one sent in chunks does not say its length."""
+    """Wrap `receive` so that a body that grows too large is refused; chunked bodies have no declared length."""
     received = 0
 
     async def receive_counted() -> Message:
@@ -84,9 +84,9 @@ def _counted(receive: Receive, most: int) -> Receive:
 
 
 def _is_from_elsewhere(method: str, headers: Headers) -> bool:
-    """Return whether a browser says that a page of another site, or of another port, made the request.
+    """Return whether the browser says that another site, or another port, made the request.
 
-    Programs send neither header. A link that leads here from elsewhere is followed: it shows the page, and no more.
+    Programs send neither header. Links from other sites are allowed, because they only show the page.
     """
     if any(origin != f"http://{headers.get('host')}" for origin in headers.getlist("origin")):
         return True

@@ -1,4 +1,4 @@
-"""What the HTTP API takes and gives, as its OpenAPI document describes it: the JSON forms of the result types."""
+"""The requests and responses of the HTTP API, for its OpenAPI document: the JSON forms of the result types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 def _whole(value: object) -> object:
-    """Return 2 for 2.0, which JSON does not tell apart."""
+    """Return 2 for 2.0, because JSON does not distinguish them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -22,7 +22,7 @@ SkinType = Annotated[int, Field(ge=1, le=6), BeforeValidator(_whole)]
 
 
 class Person(BaseModel):
-    """What is told about the person; what is left out is not told, which is not the same as no."""
+    """What the user says about the person. Missing fields mean not said, which differs from no."""
 
     model_config = ConfigDict(extra="forbid")
 

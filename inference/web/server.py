@@ -1,4 +1,4 @@
-"""The server of the local page: on this machine only, until it is stopped."""
+"""The server of the local page, for this machine only."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ..classifier import Classifier
 from .app import create_app
 
 ADDRESS: Final = "127.0.0.1"
-"""The only address that is listened on: photos of faces never leave the machine."""
+"""The only address to listen on, because photos of faces never leave the machine."""
 
 _MOST_CONNECTIONS: Final = 24  # above it the reply is 503; a browser opens six, each can hold one photo in memory
 _PATIENCE: Final = 3  # seconds that an upload under way has to end when the server is stopped
 
 
 class PortError(ScarlensError):
-    """The port cannot be listened on; the message says why."""
+    """The port cannot be used; the message says why."""
 
 
 def serve(classifier: Classifier, *, port: int, started: Callable[[str], None]) -> None:
-    """Serve the page and the API until the process is told to stop (Ctrl-C, SIGTERM).
+    """Serve the page and the API until the process is stopped (Ctrl-C, SIGTERM).
 
     Args:
-        classifier: what answers.
-        port: on 127.0.0.1; 0 takes a free one.
-        started: called with the page's address when it can be opened.
+        classifier: the classifier.
+        port: port on 127.0.0.1; 0 picks a free one.
+        started: called with the page's address once it can be opened.
 
     Raises:
-        PortError: the port is taken, or not allowed.
+        PortError: the port is in use or not allowed.
     """
     with _listening(port) as listener:
         config = uvicorn.Config(
