@@ -10,6 +10,8 @@ for name in (
 ):
     os.environ.pop(name, None)  # colours, widths and silence are asked for by the tests themselves
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in two processes; torch's threads would only compete
+
 import json
 import urllib.request
 from collections.abc import Callable

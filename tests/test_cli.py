@@ -130,7 +130,7 @@ def test_predict_reads_a_photo_from_standard_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "found"), [(b"", "found nothing"), (b"no picture", "found bytes that begin b'no picture'")]
+    ("content", "found"), [(b"", "found nothing"), (b"no picture", "found bytes that begin with b'no picture'")]
 )
 def test_standard_input_without_a_photo_is_an_error_in_one_line(content: bytes, found: str) -> None:
     result = piped(content, "predict", "-", "--json")

@@ -309,7 +309,7 @@ def test_tiff_with_huge_tile_is_refused():
 def test_tiff_whose_tags_share_bytes_is_refused():
     short = [(256, 16), (257, 16), (258, 8), (259, 1), (262, 1), (277, 1), (278, 1)]
     shared = [(tag, 4, 1000, 8) for tag in (273, 279)]
-    with pytest.raises(ImageReadError, match="cut short"):
+    with pytest.raises(ImageReadError, match="truncated"):
         read_image(tiff(*((tag, 3, 1, value) for tag, value in short), *shared, pixels=bytes([8, 0, 0, 0]) * 1000))
 
 
@@ -376,7 +376,7 @@ def test_only_regular_files_are_opened(tmp_path):
         server.bind(str(end))
         for path in (fifo, link, end, Path("/dev/zero"), Path("/dev/tty"), tmp_path, tmp_path / "none", "nul\0name"):
             for read in (read_bytes, read_image):
-                with pytest.raises(ImageReadError, match="expected a regular file"):
+                with pytest.raises(ImageReadError, match=r"expected a regular file|no such file"):
                     read(path)
 
 
@@ -460,7 +460,7 @@ def test_megapixels_of_each_format_are_those_of_the_docstring():
         with pytest.raises(ImageReadError) as allowed:
             read_image(make(megapixels * 500, 2000))
         assert "pixels" not in allowed.value.expected
-        with pytest.raises(ImageReadError, match=r"pixels, found|pixels in this kind"):
+        with pytest.raises(ImageReadError, match=r"pixels, found|pixels in this type"):
             read_image(make(megapixels * 500 + 500, 2000))
 
 
@@ -475,7 +475,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path, m
         return status
 
     monkeypatch.setattr(os, "fstat", look_then_write)
-    with pytest.raises(ImageReadError, match=r"photo\.png: expected a file that stays as it is"):
+    with pytest.raises(ImageReadError, match=r"photo\.png: expected a file that does not change"):
         read_image(file)
     monkeypatch.undo()
     assert read_image(file).shape == (70, 80, 3)

@@ -261,7 +261,7 @@ def test_photo_can_be_dropped(page: Page) -> None:
 
 def test_what_is_ticked_adds_cautions(page: Page) -> None:
     page.choose(EXAMPLES / "ice_pick.jpg")
-    assert not page.all(".badge.avoid") and "Nothing was told about the person" in page.text("#answer")
+    assert not page.all(".badge.avoid") and "You said nothing about the person" in page.text("#answer")
     page.click("#person summary")
     page.click("input[name=keloid_history][value=true]")
     page.wait(lambda: page.all(".badge.avoid"))

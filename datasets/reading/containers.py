@@ -37,7 +37,8 @@ _MAX_PARTS: Final = 100_000  # limit of segments or chunks per file; each costs 
 
 # Within a scan 0xFF is followed by 0 or a restart marker; any other marker ends the scan. 0xFF may repeat as padding.
 _JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
-_JPEG_FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # minus tables (DHT), JPG extension, arithmetic conditioning
+# Start-of-frame markers; the others are tables (DHT), the JPG extension and arithmetic conditioning.
+_JPEG_FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _JPEG_SEQUENTIAL: Final = (0xC0, 0xC1, 0xC9)  # frames that can be decoded block by block
 _JPEG_LOSSLESS: Final = (0xC3, 0xC7, 0xCB, 0xCF)
 _JPEG_END, _JPEG_SCAN, _JPEG_EXIF = 0xD9, 0xDA, 0xE1

@@ -48,7 +48,7 @@ def open_tiff(data: bytes) -> OpenedPicture:
 
     width, height, bits, samples = first("width", 0), first("height", 0), first("bits", 1), first("samples", 1)
     if first("compression", 1) not in _COMPRESSIONS:
-        raise BadFileError(f"a TIFF with compression {_COMPRESSIONS}", str(first("compression", 1)))
+        raise BadFileError(f"a TIFF with one of the compressions {_COMPRESSIONS}", str(first("compression", 1)))
     if samples > _SAMPLES:
         raise BadFileError(f"at most {_SAMPLES} samples per pixel of a TIFF", f"{samples:,}")
     check_size(width, height)

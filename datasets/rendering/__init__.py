@@ -1,8 +1,8 @@
 """Render photographs of acne scars from relief, pigment and light: `render_photo("boxcar", seed=7).image`.
 
-Skin is a relief in millimetres on a curved cheek (`cheek`, `relief`, `scars`), coloured by its pigments (`skin`), lit
-(`shading`) and photographed (`camera`), with what else real photos show (`distractors`, `overlays`). The pictures in
-`examples/` are made, from the repository's root, by
+Skin is a height field in millimetres on a curved cheek (`cheek`, `relief`, `scars`), coloured by its pigments
+(`skin`), lit (`shading`) and photographed (`camera`), with the distractors of real photos (`distractors`, `overlays`).
+To make the pictures in `examples/`, run from the repository's root
 
     python -c "from scarlens.datasets.rendering import files; files.write_examples('datasets/rendering/examples')"
 """

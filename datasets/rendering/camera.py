@@ -1,6 +1,6 @@
-"""The camera and what becomes of a picture afterwards: from linear light to the bytes of a JPEG file.
+"""Simulate the camera and image processing: from linear light to the bytes of a JPEG file.
 
-All blurs are in units of a picture 256 pixels wide, so that another size shows the same picture.
+All blurs are in pixels of a picture 256 pixels wide, so that the picture is the same at every size.
 """
 
 from __future__ import annotations
@@ -14,27 +14,30 @@ import numpy as np
 from .fields import blur, smoothstep
 
 MID_GREY = 0.36
-"""Linear mean to which the meter pulls a picture of light skin: our own choice, by eye."""
+"""Linear mean that the exposure meter aims at for light skin: our own choice, by eye."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """One camera's settings and faults.
+    """Settings and flaws of one camera.
 
     Attributes:
         defocus: standard deviation of the lens blur.
-        motion: length of the blur by a moved hand, 0 for a steady one; its direction is `motion_angle` in radians.
+        motion: length of the motion blur, 0 for a steady hand.
+        motion_angle: direction of the motion blur in radians.
         vignetting: share of light lost in the corners.
-        exposure: stops over (or under) what the meter says.
-        metering: 0 for a meter that lets dark skin be dark, 1 for one that makes all skin mid grey.
+        exposure: exposure compensation in stops.
+        metering: 0 for a meter that keeps dark skin dark, 1 for one that makes all skin mid grey.
         balance: gains of red, green and blue.
-        photon_noise, readout_noise: standard deviation at white, and in the dark, of linear light.
-        grain: standard deviation of the blur by which noise reduction makes noise coarse.
+        photon_noise: standard deviation of the noise at white, in linear light.
+        readout_noise: standard deviation of the noise in the dark, in linear light.
+        grain: standard deviation of the blur of the noise, as by noise reduction.
         contrast: share of an S-curve in the tone curve.
         saturation: factor on the colours' distance from grey.
-        sharpening: strength of the halos along edges; `halo` is their standard deviation.
-        reduction: factor by which the picture was reduced and enlarged again on its way over the web.
-        jpeg_quality: of the file, 40 to 95.
+        sharpening: strength of the halos along edges.
+        halo: standard deviation of the halos.
+        reduction: factor by which the picture was downscaled and upscaled again, as on the web.
+        jpeg_quality: quality of the JPEG file, 40 to 95.
     """
 
     defocus: float
@@ -56,9 +59,10 @@ class Camera:
 
 
 def draw_camera(*, rng: np.random.Generator) -> Camera:
-    """Return a random camera: mostly a telephone in focus, sometimes a worse one, and pictures from the web."""
-    cast = 1.9 if rng.random() < 0.12 else 1.0  # a white balance that failed
-    warmth = max(cast * rng.normal(0.01, 0.06), -0.09)  # skin under a colder one is lilac, and nobody shows it
+    """Draw a random camera: mostly a phone in focus, sometimes a worse camera or a picture from the web."""
+    cast = 1.9 if rng.random() < 0.12 else 1.0  # failed white balance
+    # A colder white balance makes skin lilac, which real photos do not show.
+    warmth = max(cast * rng.normal(0.01, 0.06), -0.09)
     tint = cast * rng.normal(0.0, 0.010)
     return Camera(
         defocus=float(rng.uniform(0.35, 0.8) + (rng.gamma(1.5, 0.4) if rng.random() < 0.25 else 0.0)),
@@ -81,17 +85,17 @@ def draw_camera(*, rng: np.random.Generator) -> Camera:
 
 
 def expose(radiance: np.ndarray, face: np.ndarray, camera: Camera, *, rng: np.random.Generator) -> np.ndarray:
-    """Return the picture that a camera makes of linear light: sRGB float32 [S, S, 3], 0 to 1.
+    """Return the camera's picture of linear light: sRGB float32 [S, S, 3], 0 to 1.
 
     Args:
         radiance: linear RGB float32 [S, S, 3].
-        face: float32 [S, S], where the meter looks, 0 to 1.
-        camera: its settings and faults.
-        rng: stream of the sensor's noise.
+        face: weights of the exposure meter, float32 [S, S], 0 to 1.
+        camera: settings and flaws of the camera.
+        rng: random generator of the sensor noise.
     """
     size = radiance.shape[0]
     scale = size / 256
-    # The camera's meter pulls the mean towards mid grey, but only part of the way: dark skin stays dark.
+    # The meter moves the mean towards mid grey, but only part of the way: dark skin stays dark.
     brightness = float((cv2.transform(radiance, np.full((1, 3), 1 / 3)) * face).sum() / max(face.sum(), 1.0))
     gain = (MID_GREY / brightness) ** camera.metering * 2.0**camera.exposure * 1.25 ** (1.0 - camera.metering)
     picture = _moved(blur(radiance, camera.defocus * scale), camera, scale)
@@ -109,7 +113,7 @@ def expose(radiance: np.ndarray, face: np.ndarray, camera: Camera, *, rng: np.ra
 
 
 def _moved(picture: np.ndarray, camera: Camera, scale: float) -> np.ndarray:
-    """Return the picture smeared along the hand's motion."""
+    """Apply motion blur."""
     length = camera.motion * scale
     if length < 1.0:
         return picture
@@ -122,10 +126,10 @@ def _moved(picture: np.ndarray, camera: Camera, scale: float) -> np.ndarray:
 
 
 def _developed(linear: np.ndarray, *, contrast: float) -> np.ndarray:
-    """Return linear light under the tone curve, float32, 0 to 1.
+    """Apply the tone curve to linear light; return float32, 0 to 1.
 
-    Highlights are rolled off above a knee of 0.7 so that they approach 1 without reaching it; then come the transfer
-    curve of sRGB (IEC 61966-2-1) and an S-curve. The table of all this is finer than a step of the picture's 8 bits.
+    Highlights above a knee of 0.7 roll off, approaching 1 without reaching it. The sRGB transfer curve (IEC 61966-2-1)
+    and an S-curve follow. The lookup table is finer than one 8-bit step of the picture.
     """
     knee, brightest, steps = 0.7, 2.5, 2**14
     light = np.linspace(0.0, brightest, steps)
@@ -144,7 +148,7 @@ def _resampled(picture: np.ndarray, reduction: float) -> np.ndarray:
 
 
 def encode_jpeg(image: np.ndarray, *, quality: int) -> bytes:
-    """Return an RGB uint8 [H, W, 3] picture as the bytes of a JPEG file without metadata."""
+    """Encode an RGB uint8 [H, W, 3] picture as a JPEG file without metadata."""
     done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"OpenCV could not encode a picture of shape {image.shape} and type {image.dtype}")
@@ -152,7 +156,7 @@ def encode_jpeg(image: np.ndarray, *, quality: int) -> bytes:
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
-    """Return the RGB uint8 [H, W, 3] picture of a JPEG file that `encode_jpeg` made."""
+    """Decode a JPEG file made by `encode_jpeg` to RGB uint8 [H, W, 3]."""
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if picture is None:
         raise ValueError(f"OpenCV could not decode {len(data)} bytes as a JPEG file")

@@ -1,7 +1,7 @@
 """Smooth random fields over a patch of skin.
 
-Everything is drawn on lattices and at points measured in millimetres, never in pixels, so that the same seed gives the
-same patch of skin at every picture size.
+All lattices and points are in millimetres, never in pixels, so that a seed gives the same patch of skin at every
+picture size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from .cheek import Cheek
 
 SPREAD: Final = 1.17
-"""Undoes what cubic interpolation takes from the standard deviation of a lattice of normal numbers (measured)."""
+"""Factor that restores the standard deviation of a normal lattice after cubic interpolation (measured)."""
 
 
 def noise(
@@ -23,14 +23,14 @@ def noise(
 ) -> np.ndarray:
     """Return smooth value noise on the skin with mean about 0 and standard deviation 1, float32 [S, S].
 
-    Normal numbers on a square lattice of pitch `feature_mm`, cubically interpolated. `stretch` (1 or more) lengthens
-    the features along the direction `angle` (radians, x towards y). Features smaller than a pixel are left out: the
-    camera could not see them, and sampling them would alias.
+    Normal numbers on a square lattice of pitch `feature_mm` are interpolated cubically. `stretch` (1 or more) lengthens
+    the features along the direction `angle` (radians, from x towards y). The result is 0 if features are smaller than
+    a pixel: the camera could not see them, and sampling them would alias.
     """
-    stream = np.random.default_rng(rng.integers(2**63))  # its own: a field that is left out draws as much as another
+    stream = np.random.default_rng(rng.integers(2**63))  # own stream: omitted fields draw as much as others
     if feature_mm < cheek.mm_per_pixel:
         return np.zeros((cheek.size, cheek.size), np.float32)
-    nodes = math.ceil(1.7 * cheek.patch_mm / feature_mm) + 6  # the diagonal, and some skin that curves out of sight
+    nodes = math.ceil(1.7 * cheek.patch_mm / feature_mm) + 6  # covers the diagonal and skin that curves out of sight
     lattice = stream.standard_normal((nodes, nodes), dtype=np.float32) * np.float32(SPREAD)
     cosine, sine = math.cos(angle) / feature_mm, math.sin(angle) / feature_mm
     turn = np.array([[cosine / stretch, sine / stretch], [-sine, cosine]])  # mm on the skin -> lattice nodes
@@ -40,7 +40,7 @@ def noise(
 
 
 def blur(field: np.ndarray, sigma_px: float) -> np.ndarray:
-    """Return the field under a Gaussian of `sigma_px`; wide ones are applied to a reduced picture, which is faster."""
+    """Apply a Gaussian blur of `sigma_px`. Wide blurs work on a downscaled field, which is faster."""
     if sigma_px < 0.3:
         return field
     size = field.shape[0]
@@ -53,11 +53,11 @@ def blur(field: np.ndarray, sigma_px: float) -> np.ndarray:
 
 
 def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
-    """Return 0 below `low`, 1 above `high` and the cubic 3t^2 - 2t^3 between."""
+    """Return 0 below `low`, 1 above `high` and the cubic 3t^2 - 2t^3 in between."""
     t = np.clip((value - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Return a number whose logarithm is even between those of `low` and `high`: for scales and densities."""
+    """Draw a number from the log-uniform distribution over `low` to `high`, for scales and densities."""
     return float(math.exp(rng.uniform(math.log(low), math.log(high))))

@@ -1,4 +1,4 @@
-"""Rendered photos as files: pictures, per-pixel maps, the truth as tables, and a contact sheet to look at."""
+"""Write rendered photos to files: pictures, per-pixel maps, tables of ground truth and a contact sheet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .camera import decode_jpeg, encode_jpeg
 from .photo import LABELS, RenderedPhoto, render_photo
 
 MANY: Final = 64
-"""From this number of photos on, a second worker process is worth its start of a second or two."""
+"""Number of photos from which a second worker process is worth its start-up time of a second or two."""
 
 SHEET_COLUMNS: Final = 12
 SHEET_PX: Final = 128
@@ -35,14 +35,14 @@ EXAMPLE_SEEDS: Final = {
     "rolling": (5159, 3091, 5014, 5259),
     OUT_OF_SCOPE: (4027, 4018),
 }
-"""Seeds of the pictures in `examples/`: typical and clear ones, chosen by eye."""
+"""Seeds of the pictures in `examples/`: typical, clear pictures, chosen by eye."""
 
 EXAMPLE_SIZE: Final = 384
 
 
 @dataclass(frozen=True)
 class _Order:
-    """One photo to be made: its name without suffix, its label and its seed."""
+    """One photo to render: its name without suffix, its label and its seed."""
 
     name: str
     label: str
@@ -51,7 +51,7 @@ class _Order:
 
 @dataclass(frozen=True)
 class _Truth:
-    """Rows of the tables about one photo."""
+    """Table rows of one photo."""
 
     photo: dict[str, Any]
     scars: list[dict[str, Any]]
@@ -66,32 +66,32 @@ def write_photos(
     workers: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Render photos into a folder per label, with the truth about them; return the path of `manifest.csv`.
+    """Render photos and their ground truth into a folder per label; return the path of `manifest.csv`.
 
-    Labels take turns, so that they are even, and every picture is its own subject. Running again overwrites the same
-    files. The folder then holds
+    Labels alternate, so that classes are balanced, and every picture is its own subject. A second run overwrites the
+    same files. The folder then contains
 
     - `<label>/<name>.jpg`, the photos;
     - `type_maps/<name>.png`, 8-bit: 0 on skin, 1 + i inside a scar of `SCAR_TYPES[i]`;
     - `manifest.csv`, a row per photo: file (with "/" between folder and name), label, subject, seed, mm_per_pixel,
-      scars (their number), the share of every type, ita_degrees, lamps, key_elevation_degrees. Training reads it;
+      scars (number of scars), the share of every type, ita_degrees, lamps, key_elevation_degrees. Training reads it;
     - `scars.csv`, a row per scar: file, type, x_mm, y_mm, width_mm, depth_mm, elongation, angle_degrees;
     - `contact_sheet.jpg`, the first photos of every label.
 
-    `render_photo(label, seed=seed, size=size)` with a row's values gives the same file.
+    `render_photo(label, seed=seed, size=size)` with the values of a row gives the same file.
 
     Args:
-        out: the folder, which is made.
+        out: output folder; created if missing.
         count: number of photos, 1 or more.
-        seed: decides everything about them.
+        seed: random seed of all photos.
         size: side of the pictures in pixels.
-        workers: processes to render with; by default two for many photos. The files do not depend on it.
+        workers: number of worker processes; default: two for 64 photos or more. The files do not depend on it.
         advance: called after each photo, for a progress bar.
 
     Raises:
-        ValueError: when `count` or `workers` is below 1.
-        NotADirectoryError: when a file has the folder's name.
-        OSError: when files cannot be written.
+        ValueError: `count` or `workers` is below 1.
+        NotADirectoryError: a file has the folder's name.
+        OSError: files cannot be written.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
@@ -128,9 +128,9 @@ def _make_folders(out: Path) -> None:
 
 
 def write_examples(out: str | Path) -> Path:
-    """Render the pictures of `examples/` from `EXAMPLE_SEEDS` and their `manifest.csv`, whose path is returned.
+    """Render the pictures of `examples/` from `EXAMPLE_SEEDS`; return the path of their `manifest.csv`.
 
-    The first of each type is named after the type alone.
+    The first picture of each label has no number in its name.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -147,11 +147,11 @@ def write_examples(out: str | Path) -> Path:
 
 @contextmanager
 def _mapper(workers: int) -> Iterator[Callable[..., Iterable[_Truth]]]:
-    """Give a `map` that keeps order, over worker processes if there are to be several; none outlives the block."""
+    """Yield a `map` that keeps order, over worker processes if `workers` > 1. They end with the block."""
     if workers == 1:
         yield map
         return
-    # spawn: forking a process that has threads, as one with torch or OpenCV has, may hang.
+    # spawn: forking a process with threads (torch, OpenCV) may hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_work)
     try:
@@ -161,7 +161,7 @@ def _mapper(workers: int) -> Iterator[Callable[..., Iterable[_Truth]]]:
 
 
 def _map_over(pool: ProcessPoolExecutor, work: Callable[..., _Truth], orders: Iterable[_Order]) -> Iterator[_Truth]:
-    """Start the workers; one that is born while Ctrl-C is held back never hears of it, also before `_begin_work`."""
+    """Start the workers with SIGINT blocked, so that Ctrl-C does not reach them even before `_begin_work`."""
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         return pool.map(work, orders, chunksize=4)
     held_back = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -172,7 +172,7 @@ def _map_over(pool: ProcessPoolExecutor, work: Callable[..., _Truth], orders: It
 
 
 def _begin_work() -> None:
-    """Make a worker leave the other cores to its siblings, and Ctrl-C to the parent, which ends it in good order."""
+    """Set up a worker: one OpenCV thread, and Ctrl-C ignored, because the parent shuts workers down."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -233,7 +233,7 @@ def _write_table(path: Path, columns: tuple[str, ...], rows: Iterable[dict[str, 
 
 
 def _contact_sheet(out: Path, truths: list[_Truth]) -> np.ndarray:
-    """Return the first photos of every label, a labelled row each, RGB uint8 [H, W, 3]."""
+    """Return a sheet of the first photos of every label, one labelled row per label, RGB uint8 [H, W, 3]."""
     rows = []
     for label in LABELS:
         row = np.full((SHEET_PX, SHEET_PX * (SHEET_COLUMNS + 1), 3), 255, np.uint8)

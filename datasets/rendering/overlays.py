@@ -1,4 +1,4 @@
-"""What editors put over a picture and what tells nothing of its label: censoring boxes, borders and captions."""
+"""Overlays that editing leaves on a picture, independent of its label: censor bars, borders and captions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FONTS: Final = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERS
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """An opaque rectangle; its sides are shares of the picture's side, its grey 0 to 1."""
+    """An opaque rectangle. Edges are fractions of the picture's side; grey is 0 to 1."""
 
     left: float
     top: float
@@ -23,18 +23,18 @@ class Box:
     grey: float
 
     def covers(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return which points, in shares of the picture's side, lie under the box."""
+        """Return a mask of the points, in fractions of the picture's side, that lie under the box."""
         return (self.left <= x) & (x <= self.right) & (self.top <= y) & (y <= self.bottom)
 
     def window(self, size: int) -> tuple[slice, slice]:
-        """Return the rows and columns that the box covers."""
+        """Return the rows and columns covered by the box."""
         top, bottom, left, right = (round(edge * size) for edge in (self.top, self.bottom, self.left, self.right))
         return slice(top, bottom), slice(left, right)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caption:
-    """A word or letter; its place (left, base line) and height are shares of the picture's side."""
+    """A word or letter. Position (left, base line) and height are fractions of the picture's side."""
 
     text: str
     left: float
@@ -46,18 +46,18 @@ class Caption:
 
 @dataclass(frozen=True, kw_only=True)
 class Overlays:
-    """Everything that is put over one picture."""
+    """All overlays of one picture."""
 
     boxes: tuple[Box, ...]
     captions: tuple[Caption, ...]
 
     def covers(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return which points, in shares of the picture's side, are hidden by a box."""
+        """Return a mask of the points, in fractions of the picture's side, that lie under any box."""
         return np.any([np.zeros(x.shape, bool), *(box.covers(x, y) for box in self.boxes)], axis=0)
 
 
 def draw_overlays(*, rng: np.random.Generator) -> Overlays:
-    """Return mostly nothing, sometimes a box over the eyes' place, a border, or a caption."""
+    """Draw random overlays: mostly none, sometimes a censor bar over the eyes, a border or captions."""
     boxes = _borders(rng) if rng.random() < 0.10 else []
     if rng.random() < 0.08:
         boxes.append(_censor(rng))
@@ -66,7 +66,7 @@ def draw_overlays(*, rng: np.random.Generator) -> Overlays:
 
 
 def _borders(rng: np.random.Generator) -> list[Box]:
-    """Return bars along one or two opposite sides, as a frame or a wrong aspect ratio leaves."""
+    """Draw bars along one side or two opposite sides, like a frame or letterboxing."""
     grey, breadth, first = float(rng.choice([0.0, 1.0])), float(rng.uniform(0.01, 0.1)), int(rng.integers(2))
     near, far = (
         [
@@ -83,7 +83,7 @@ def _borders(rng: np.random.Generator) -> list[Box]:
 
 
 def _censor(rng: np.random.Generator) -> Box:
-    """Return a bar near the upper or a side edge, where the eyes would be."""
+    """Draw a censor bar in the upper part, where the eyes would be."""
     width, height = rng.uniform(0.15, 0.55), rng.uniform(0.08, 0.25)
     left, top = rng.uniform(0.0, 1.0 - width), rng.uniform(0.0, 0.25)
     grey = float(rng.choice([0.0, 1.0, rng.random()]))
@@ -106,7 +106,7 @@ def _caption(rng: np.random.Generator) -> Caption:
 
 
 def put_over(image: np.ndarray, overlays: Overlays) -> None:
-    """Draw boxes and captions into an RGB uint8 [S, S, 3] picture."""
+    """Draw boxes and captions into an RGB uint8 [S, S, 3] picture, in place."""
     size = image.shape[0]
     for box in overlays.boxes:
         image[box.window(size)] = round(255 * box.grey)

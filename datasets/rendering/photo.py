@@ -1,4 +1,4 @@
-"""From a label and a seed to a photograph of scarred skin, with the truth about it."""
+"""Render a photo of scarred skin, with its ground truth, from a label and a seed."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from .surface.scars import Hollows, Scar, dig, draw_scars, type_shares
 from .surface.skin import Pigment, Tone, albedo_map, draw_pigment, draw_tone, reflectance
 
 LABELS: Final = (*SCAR_TYPES, OUT_OF_SCOPE)
-"""What `render_photo` can draw; out of scope is clear skin."""
+"""Labels of `render_photo`; out of scope is clear skin."""
 
 PATCH_MM: Final = (25.0, 140.0)
-"""Least and greatest side of the patch of skin, from a close-up to a whole cheek; drawn alike for every label, so that
-the scale tells nothing."""
+"""Minimum and maximum side of the patch of skin, from a close-up to a whole cheek. Its distribution is the same for
+every label, so that the scale does not reveal the label."""
 
 PUS: Final = np.array([0.75, 0.60, 0.33], np.float32)
-"""Colour of a pustule's tip, linear RGB: by eye."""
+"""Colour of the tip of a pustule, linear RGB: our own choice, by eye."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RenderedPhoto:
-    """A computed photograph, with the truth about it.
+    """A rendered photo with its ground truth.
 
     Attributes:
-        image: uint8 RGB [S, S, 3], as the camera's JPEG file decodes.
-        jpeg: that file's bytes.
+        image: uint8 RGB [S, S, 3], decoded from `jpeg`.
+        jpeg: bytes of the camera's JPEG file.
         label: the dominant scar type, a name of `SCAR_TYPES` with at least `scars.DOMINANT_SHARE` of the scars, or
             "out_of_scope" for clear skin.
         type_map: uint8 [S, S], 0 on skin and behind boxes, and 1 + i inside a scar of `SCAR_TYPES[i]`.
-        scars: every scar, widest first; empty for clear skin.
-        shares: share of every type, as `scars.type_shares` measures it; all 0 for clear skin.
+        scars: all scars, widest first; empty for clear skin.
+        shares: share of every type, from `scars.type_shares`; all 0 for clear skin.
         mm_per_pixel: scale of the picture where the skin faces the camera.
-        seed: what it was rendered with.
+        seed: random seed of the photo.
         ita_degrees: individual typology angle of the bare skin under white light: 55 and more is very light, below
             -30 is dark (Chardon, Cretois & Hourseau, Int J Cosmet Sci 13:191, 1991).
-        light: every lamp, and the ambient light.
+        light: lamps and ambient light.
         overlays: boxes and captions over the picture; no scar is centred under a box.
     """
 
@@ -67,17 +67,17 @@ class RenderedPhoto:
 def render_photo(label: str, *, seed: int, size: int = 256) -> RenderedPhoto:
     """Render a piece of cheek with scars mostly of one type, or clear skin.
 
-    The same label, seed and size give the same picture; the same label and seed at another size give the same scars,
-    skin and light, seen by another sensor; another label and the same seed give the same skin, light, camera, hair and
-    captions with other scars.
+    The same label, seed and size give the same picture. Another size with the same label and seed gives the same scars,
+    skin and light, seen by another sensor. Another label with the same seed gives the same skin, light, camera, hair
+    and captions with other scars.
 
     Args:
         label: a name of `SCAR_TYPES`, or "out_of_scope" for clear skin.
-        seed: any non-negative integer.
+        seed: random seed, 0 or more.
         size: side of the square picture in pixels, 32 or more.
 
     Raises:
-        ValueError: when the label is unknown or the size too small.
+        ValueError: the label is unknown or the size is too small.
     """
     if label not in LABELS:
         raise ValueError(f"unknown label {label!r}: expected one of {', '.join(map(repr, LABELS))}")
@@ -122,7 +122,7 @@ def render_photo(label: str, *, seed: int, size: int = 256) -> RenderedPhoto:
 
 
 def _streams(seed: int) -> list[np.random.Generator]:
-    """Return a stream of random numbers for each part: what one part draws does not move the others."""
+    """Return an independent random generator for each part, so that the draws of one do not change the others."""
     return np.random.default_rng(seed).spawn(13)
 
 
@@ -132,7 +132,7 @@ def _surface(
     """Return the relief in mm, float32 [S, S], and the colour, linear RGB float32 [S, S, 3], of scarred skin."""
     fine, folds, soft, colour, bumps, plugs = rng.spawn(6)
     texture, pores = skin_texture(cheek, rng=fine)
-    sound = 1.0 - 0.6 * hollows.tissue  # scar tissue is smoother and has no pores
+    sound = 1.0 - 0.6 * hollows.tissue  # scar tissue is smoother and lacks pores
     blemishes, comedones = draw_blemishes(cheek, rng=bumps), draw_comedones(cheek, rng=plugs)
     height = cheek.height + hollows.height + texture * sound + blemishes.height + comedones.height
     height += soft_relief(cheek, rng=soft) + creases(cheek, rng=folds) + feature_relief(features, cheek)
@@ -153,7 +153,7 @@ def _surface(
 
 
 def _behind_hair(radiance: np.ndarray, hair: Hair) -> np.ndarray:
-    """Return light from the skin, RGB float32 [S, S, 3], with hair over it that is lit as the skin is on average."""
+    """Draw hair over the skin, with the skin's mean illumination; return RGB float32 [S, S, 3]."""
     if not hair.cover.any():
         return radiance
     shaded = radiance * 0.15 + hair.colour * min(2.0 * float(radiance.mean()) + 0.05, 1.0)

@@ -1,6 +1,6 @@
-"""Light on a relief: normals, shadow, ambient occlusion, gloss, and light that travels beneath the surface.
+"""Shade a height field: normals, shadows, ambient occlusion, gloss and subsurface scattering.
 
-The camera looks straight down on the patch, so that one height for each pixel is all there is to see. Light is linear.
+The camera looks straight down on the patch, so one height per pixel describes the surface. Light is linear.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ FRESNEL_NORMAL: Final = 0.028
 
 @dataclass(frozen=True, kw_only=True)
 class Lamp:
-    """One lamp, window or flash, far away.
+    """One distant lamp, window or flash.
 
     Attributes:
-        azimuth_degrees: where it stands, from the picture's right side, counter-clockwise; 90 is above.
-        elevation_degrees: its height over the plane of the picture; 90 is frontal, as a ring flash is.
-        strength: irradiance of a surface that faces it; the strongest lamp has 1.
-        colour: against the ambient light, linear RGB.
-        breadth_degrees: how wide it looks from the skin: small is a bulb with hard shadows, large is a window.
+        azimuth_degrees: direction in the picture, counter-clockwise from the right; 90 is above.
+        elevation_degrees: angle above the picture plane; 90 is frontal, like a ring flash.
+        strength: irradiance of a surface that faces the lamp; 1 for the strongest lamp.
+        colour: colour relative to the ambient light, linear RGB.
+        breadth_degrees: angular size seen from the skin: small is a bulb with hard shadows, large is a window.
     """
 
     azimuth_degrees: float
@@ -60,9 +60,9 @@ class Light:
     """All light on the skin.
 
     Attributes:
-        lamps: one to three, the strongest first.
-        ambient: strength of the light from all around.
-        ambient_from_degrees: azimuth of the side from which the ambient light is twice as strong as from the other.
+        lamps: one to three lamps, the strongest first.
+        ambient: strength of the ambient light.
+        ambient_from_degrees: azimuth of the side whose ambient light is twice as strong as that of the opposite side.
     """
 
     lamps: tuple[Lamp, ...]
@@ -71,16 +71,16 @@ class Light:
 
     @property
     def key_elevation_degrees(self) -> float:
-        """Elevation of the strongest lamp: low is raking light, which shows relief; 90 is frontal, which hides it."""
+        """Elevation of the strongest lamp: low (raking) light shows relief, frontal light (90) hides it."""
         return self.lamps[0].elevation_degrees
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sheen:
-    """How skin sends light back, apart from its colour.
+    """Reflection properties of skin, apart from its colour.
 
     Attributes:
-        roughness: of the oily film, 0 to 1; small is glossy.
+        roughness: roughness of the oily film, 0 to 1; small is glossy.
         gloss: strength of the film's reflection; 1 is plain skin.
         translucency: how far light travels beneath the surface, in units of `SCATTERING_PROFILE`.
     """
@@ -91,7 +91,7 @@ class Sheen:
 
 
 def draw_light(*, rng: np.random.Generator) -> Light:
-    """Return a random light: a raking lamp in most pictures, a frontal one as of a flash in a fifth."""
+    """Draw random light: a raking lamp in most pictures, a frontal one like a flash in about a fifth."""
     low, high = ((15.0, 42.0), (42.0, 65.0), (65.0, 89.0))[rng.choice(3, p=(0.58, 0.24, 0.18))]
     key = _draw_lamp(rng, elevation=rng.uniform(low, high), strength=1.0)
     number = int(rng.choice(3, p=(0.55, 0.3, 0.15)))
@@ -104,7 +104,7 @@ def draw_light(*, rng: np.random.Generator) -> Light:
 
 
 def _draw_lamp(rng: np.random.Generator, *, elevation: float, strength: float) -> Lamp:
-    above = rng.random() < 0.8  # ceilings and the sky
+    above = rng.random() < 0.8  # ceiling lamps and the sky
     warmth = rng.normal(0.0, 0.06)
     return Lamp(
         azimuth_degrees=float(rng.uniform(-15.0, 195.0) if above else rng.uniform(195.0, 345.0)),
@@ -116,7 +116,7 @@ def _draw_lamp(rng: np.random.Generator, *, elevation: float, strength: float) -
 
 
 def draw_sheen(*, rng: np.random.Generator) -> Sheen:
-    """Return the surface of a random skin, from matt to oily."""
+    """Draw the sheen of random skin, from matt to oily."""
     return Sheen(
         roughness=float(rng.uniform(0.46, 0.70)),
         gloss=float(math.exp(np.clip(rng.normal(-0.15, 0.5), -1.4, 0.7))),
@@ -135,8 +135,8 @@ def normals(height_mm: np.ndarray, *, mm_per_pixel: float) -> np.ndarray:
 def lit_share(height_mm: np.ndarray, lamp: Lamp, *, mm_per_pixel: float) -> np.ndarray:
     """Return the share of the lamp that reaches each pixel, float32 [S, S], 0 to 1.
 
-    The horizon towards the lamp is sampled at distances that grow from 0.15 mm to 6 mm (horizon mapping, Max, "Horizon
-    mapping: shadows for bump-mapped surfaces", 1988); the lamp's breadth softens the edge.
+    The horizon towards the lamp is sampled at distances from 0.15 mm to 6 mm (horizon mapping: Max, "Horizon mapping:
+    shadows for bump-mapped surfaces", 1988). The lamp's angular size softens the shadow edge.
     """
     size = height_mm.shape[0]
     step_x, step_y = lamp.direction[0], lamp.direction[1]
@@ -160,8 +160,8 @@ def lit_share(height_mm: np.ndarray, lamp: Lamp, *, mm_per_pixel: float) -> np.n
 def ambient_occlusion(height_mm: np.ndarray, *, mm_per_pixel: float) -> np.ndarray:
     """Return the share of the surroundings that each pixel sees, float32 [S, S], 0 to 1.
 
-    A pixel lower than its neighbourhood sees less. The measure is the depth below a blurred copy of the relief
-    ("unsharp masking the depth buffer", Luft, Colditz & Deussen, SIGGRAPH 2006), against the copy's radius.
+    A pixel below its neighbourhood sees less. The measure is its depth below a blurred height field, divided by the
+    blur radius ("unsharp masking the depth buffer", Luft, Colditz & Deussen, SIGGRAPH 2006).
     """
     hidden = np.zeros_like(height_mm)
     for radius_mm in (0.4, 1.0, 2.5):
@@ -173,8 +173,8 @@ def ambient_occlusion(height_mm: np.ndarray, *, mm_per_pixel: float) -> np.ndarr
 def interreflect(occlusion: np.ndarray, albedo: np.ndarray) -> np.ndarray:
     """Return ambient occlusion per colour channel, brightened by light that bounces inside a hollow, [S, S, 3].
 
-    The cubic fit of Jimenez, Wu, Pesce & Jarabo, "Practical real-time strategies for accurate indirect occlusion",
-    SIGGRAPH 2016 course. It makes the depth of a pit red rather than grey.
+    Uses the cubic fit of Jimenez, Wu, Pesce & Jarabo, "Practical real-time strategies for accurate indirect
+    occlusion", SIGGRAPH 2016 course. It makes the bottom of a pit red rather than grey.
     """
     planes = []
     for channel in albedo.tolist():
@@ -184,9 +184,10 @@ def interreflect(occlusion: np.ndarray, albedo: np.ndarray) -> np.ndarray:
 
 
 def scatter(irradiance: np.ndarray, *, translucency: float, mm_per_pixel: float) -> np.ndarray:
-    """Return the light that leaves skin where `irradiance` [S, S, 3] enters it: `SCATTERING_PROFILE` per channel.
+    """Apply subsurface scattering to `irradiance` [S, S, 3]: `SCATTERING_PROFILE` per channel.
 
-    An approximation: skin is taken for flat over the few millimetres that light travels, and for alike in every tone.
+    This is an approximation: it assumes flat skin over the few millimetres that light travels, and the same profile for
+    every skin tone.
     """
     result = []
     for channel, plane in enumerate(cv2.split(irradiance)):
@@ -199,19 +200,19 @@ def scatter(irradiance: np.ndarray, *, translucency: float, mm_per_pixel: float)
 
 
 def along(normal: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """Return the scalar product of every normal with one direction [3], float32 [S, S]."""
+    """Return the dot product of every normal with one direction [3], float32 [S, S]."""
     return cv2.transform(normal, direction[None].astype(np.float32))
 
 
 def lambert(normal: np.ndarray, lamp: Lamp) -> np.ndarray:
-    """Return the cosine of incidence, float32 [S, S], 0 to 1, rounded off at the terminator by the lamp's breadth."""
+    """Return the cosine of incidence, float32 [S, S], 0 to 1. The lamp's angular size softens the terminator."""
     cosine = along(normal, lamp.direction)
     soft = 0.35 * math.sin(math.radians(lamp.breadth_degrees) / 2)  # 0.35: our own choice, by eye
     return 0.5 * (cosine + np.sqrt(cosine * cosine + soft * soft)) if soft > 0.01 else np.maximum(cosine, 0.0)
 
 
 def specular(normal: np.ndarray, lamp: Lamp, *, roughness: float) -> np.ndarray:
-    """Return the lamp's reflection on the skin's oily film times the cosine of incidence, float32 [S, S].
+    """Return the specular reflection of the oily film times the cosine of incidence, float32 [S, S].
 
     Trowbridge-Reitz facets (Walter et al., "Microfacet models for refraction through rough surfaces", EGSR 2007) with
     Schlick's Fresnel term (1994) and the visibility of Kelemen & Szirmay-Kalos (2001): 1 / (4 (l.h)^2).
@@ -221,7 +222,7 @@ def specular(normal: np.ndarray, lamp: Lamp, *, roughness: float) -> np.ndarray:
     cosine = float(lamp.direction @ half)
     n_h = np.maximum(along(normal, half), 0.0)
     n_l = np.maximum(along(normal, lamp.direction), 0.0)
-    # A broad lamp is reflected over more facets, as if skin were rougher (Karis, SIGGRAPH 2013 course).
+    # A broad lamp is reflected by more facets, as if the skin were rougher (Karis, SIGGRAPH 2013 course).
     alpha = min(roughness**2 + math.radians(lamp.breadth_degrees) / 8, 1.0)
     facets = alpha**2 / (math.pi * ((alpha**2 - 1.0) * n_h**2 + 1.0) ** 2)
     fresnel = FRESNEL_NORMAL + (1.0 - FRESNEL_NORMAL) * (1.0 - cosine) ** 5
@@ -229,11 +230,11 @@ def specular(normal: np.ndarray, lamp: Lamp, *, roughness: float) -> np.ndarray:
 
 
 def shade(height_mm: np.ndarray, albedo: np.ndarray, light: Light, sheen: Sheen, *, mm_per_pixel: float) -> np.ndarray:
-    """Return the light that skin sends to the camera, linear RGB float32 [S, S, 3]; lit flat white would be about 1.
+    """Return the light from skin to camera, linear RGB float32 [S, S, 3]; a lit, flat, white surface is about 1.
 
     Args:
-        height_mm: the relief, float32 [S, S], towards the camera.
-        albedo: the skin's colour, linear RGB float32 [S, S, 3].
+        height_mm: height field, float32 [S, S], positive towards the camera.
+        albedo: skin colour, linear RGB float32 [S, S, 3].
         light: lamps and ambient light.
         sheen: gloss and translucency.
         mm_per_pixel: scale of the picture.
@@ -250,5 +251,5 @@ def shade(height_mm: np.ndarray, albedo: np.ndarray, light: Light, sheen: Sheen,
         irradiance += (lambert(normal, lamp) * lit)[..., None] * colour
         gloss += (specular(normal, lamp, roughness=sheen.roughness) * lit)[..., None] * (math.pi * colour)
     travelled = scatter(irradiance, translucency=sheen.translucency, mm_per_pixel=mm_per_pixel)
-    # Down a pit the way through tissue is longer than on the flat skin that the profile was made for.
+    # In a pit, light travels further through tissue than in the flat skin of the profile.
     return albedo * travelled * np.sqrt(occlusion)[..., None] + sheen.gloss * gloss

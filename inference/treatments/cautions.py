@@ -195,7 +195,7 @@ class Advice:
             f"({caution.number}) {caution.reason}: {caution.says} [{'; '.join(s.citation for s in caution.sources)}]"
             for caution in self.all_cautions()
         ]
-        lines = lines or ["No rule of ours applies; that does not make a treatment safe."]
+        lines = lines or ["None of our rules applies. That does not make a treatment safe."]
         if self.context.not_told:
             lines.append(f"Not told, so no cautions for it: {', '.join(self.context.not_told)}.")
         return lines

@@ -1,1 +1,1 @@
-"""A piece of cheek goes in; the relief and colour of its skin, scars and blemishes come out."""
+"""Model the relief and colour of skin, scars and blemishes on a cheek."""

@@ -1,4 +1,4 @@
-"""What lies on skin besides scars and tells nothing of their type: pimples, comedones, moles, hair and stubble."""
+"""Distractors on skin, independent of scar type: pimples, comedones, moles, hair, stubble and the background."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ class Blemishes:
     """Raised spots; arrays float32 [S, S].
 
     Attributes:
-        height: in mm, outward.
-        melanin, blood: natural logarithm of the ratio to the skin around.
+        height: height in mm, positive outward.
+        melanin: natural logarithm of the ratio of melanin to that of the surrounding skin.
+        blood: natural logarithm of the ratio of blood to that of the surrounding skin.
         pus: share of the pixel that is the yellow tip of a pustule, 0 to 1.
     """
 
@@ -29,9 +30,9 @@ class Blemishes:
 
 
 def draw_blemishes(cheek: Cheek, *, rng: np.random.Generator) -> Blemishes:
-    """Return papules, pustules and moles: none on half of the skins, dozens on a few.
+    """Draw papules, pustules and moles: none in about half of the pictures, dozens in a few.
 
-    Papules are inflamed bumps up to 5 mm across, pustules have a tip of pus; moles are brown, flat or domed.
+    Papules are inflamed bumps up to 5 mm across. Pustules have a tip of pus. Moles are brown, flat or domed.
     """
     planes = Blemishes(**{name: _empty(cheek) for name in ("height", "melanin", "blood", "pus")})
     area_cm2 = (cheek.patch_mm / 10.0) ** 2
@@ -54,10 +55,10 @@ def draw_blemishes(cheek: Cheek, *, rng: np.random.Generator) -> Blemishes:
 
 
 def draw_comedones(cheek: Cheek, *, rng: np.random.Generator) -> Blemishes:
-    """Return blackheads and whiteheads: none on half of the skins, up to hundreds around one place on the others.
+    """Draw blackheads and whiteheads: none in half of the pictures, up to hundreds around one place in the others.
 
-    A blackhead is a pore that a dark plug fills to the brim, within a faint wall; a whitehead is closed, a pale bump.
-    Both are dark or bright dots as ice pick scars are, but not deep: scars and clear skin have them alike.
+    A blackhead is a pore filled to the rim by a dark plug, with a faint wall; a whitehead is a closed, pale bump. Both
+    are dark or bright dots like ice pick scars, but not deep. They occur equally on scarred and on clear skin.
     """
     planes = Blemishes(**{name: _empty(cheek) for name in ("height", "melanin", "blood", "pus")})
     if rng.random() < 0.5:
@@ -83,7 +84,7 @@ def _empty(cheek: Cheek) -> np.ndarray:
 
 
 def _around(cheek: Cheek, place: np.ndarray, width: float, *, reach: float) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Return a window around a point of the picture in mm, and the distances from it on the skin in radii."""
+    """Return a window around a point of the picture in mm, and distances from the point on the skin in radii."""
     first = np.maximum(np.floor((place - reach * width / 2) / cheek.mm_per_pixel), 0).astype(int)
     last = np.ceil((place + reach * width / 2) / cheek.mm_per_pixel).astype(int) + 1
     window = (slice(first[1], last[1]), slice(first[0], last[0]))
@@ -93,11 +94,11 @@ def _around(cheek: Cheek, place: np.ndarray, width: float, *, reach: float) -> t
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Hair:
-    """Hair that covers the picture.
+    """Hair in front of the skin.
 
     Attributes:
-        cover: share of every pixel behind hair, float32 [S, S], 0 to 1.
-        colour: of the hair, linear RGB float32 [3].
+        cover: share of every pixel covered by hair, float32 [S, S], 0 to 1.
+        colour: hair colour, linear RGB float32 [3].
     """
 
     cover: np.ndarray
@@ -105,9 +106,9 @@ class Hair:
 
 
 def draw_hair(cheek: Cheek, *, rng: np.random.Generator, more: np.ndarray) -> Hair:
-    """Return vellus hair, strands of head hair, a beard's stubble, or none of them, all of one colour.
+    """Draw vellus hair, strands of head hair and stubble, or none of them, all of one colour.
 
-    `more`, float32 [S, S], is the cover of hair that there is anyway.
+    `more`, float32 [S, S], is the coverage of other hair, which is always included.
     """
     darkness = rng.random()
     colour = np.array([0.24, 0.15, 0.07]) * (1.0 - 0.93 * darkness)  # blond to black, by eye
@@ -124,7 +125,7 @@ def draw_hair(cheek: Cheek, *, rng: np.random.Generator, more: np.ndarray) -> Ha
 
 
 def strands(cheek: Cheek, lines: np.ndarray, *, breadth_mm: float) -> np.ndarray:
-    """Return the cover of polylines [N, P, 2] in mm, float32 [S, S]; thinner than a pixel, they cover part of it."""
+    """Return the coverage of polylines [N, P, 2] in mm, float32 [S, S]. Lines thinner than a pixel cover part of it."""
     drawn = np.zeros((cheek.size, cheek.size), np.uint8)
     points = list(cheek.subpixels(lines))
     breadth_px = breadth_mm / cheek.mm_per_pixel
@@ -133,7 +134,7 @@ def strands(cheek: Cheek, lines: np.ndarray, *, breadth_mm: float) -> np.ndarray
 
 
 def _vellus(cheek: Cheek, rng: np.random.Generator) -> np.ndarray:
-    """Return short, faintly bent hairs of 1-3 mm all over, mostly in one direction."""
+    """Draw short, slightly bent hairs of 1-3 mm everywhere, mostly in one direction."""
     count = min(rng.poisson(rng.uniform(8.0, 40.0) * (cheek.patch_mm / 10.0) ** 2), 1200)
     return _curves(
         cheek, rng, count, length_mm=(1.0, 3.0), heading=rng.uniform(0.0, 2 * math.pi), scatter=0.5, points=4
@@ -141,7 +142,7 @@ def _vellus(cheek: Cheek, rng: np.random.Generator) -> np.ndarray:
 
 
 def _locks(cheek: Cheek, rng: np.random.Generator) -> np.ndarray:
-    """Return strands of head hair, much longer than the picture, hanging in from one side."""
+    """Draw long strands of head hair that hang in from one side."""
     count, side = 4 + int(rng.uniform(0.0, 1.5) * cheek.patch_mm), rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 0.65)
     length = (0.5 * cheek.patch_mm, 1.6 * cheek.patch_mm)
     lean = math.pi / 2 + rng.normal(0.0, 0.4)
@@ -151,7 +152,7 @@ def _locks(cheek: Cheek, rng: np.random.Generator) -> np.ndarray:
 
 
 def _stubble(cheek: Cheek, rng: np.random.Generator) -> np.ndarray:
-    """Return shaved hairs of 0.2-1 mm on one side of a soft border, 20-60 on a square centimetre."""
+    """Draw shaved hairs of 0.2-1 mm on one side of a soft border, 20-60 per square centimetre."""
     count = min(rng.poisson(rng.uniform(20.0, 60.0) * (cheek.patch_mm / 10.0) ** 2), 3000)
     lines = _curves(
         cheek, rng, count, length_mm=(0.2, 1.0), heading=rng.uniform(0.0, 2 * math.pi), scatter=0.5, points=2
@@ -172,7 +173,7 @@ def _curves(
     scatter: float,
     points: int,
 ) -> np.ndarray:
-    """Return `count` arcs [count, points, 2] in mm whose directions scatter about `heading`, both in radians."""
+    """Draw `count` arcs [count, points, 2] in mm; directions have mean `heading` and spread `scatter`, in radians."""
     start = rng.uniform(-0.1, 1.1, size=(2, count, 1)) * cheek.patch_mm
     towards = heading + rng.normal(0.0, scatter, size=(count, 1))
     bend = rng.normal(0.0, 0.25) + rng.normal(0.0, 0.15, size=(count, 1))
@@ -182,7 +183,7 @@ def _curves(
 
 
 def draw_background(cheek: Cheek, *, rng: np.random.Generator) -> np.ndarray:
-    """Return what is behind the face, linear RGB float32 [S, S, 3]: dark, plain, or blurred far beyond focus."""
+    """Draw the background, linear RGB float32 [S, S, 3]: dark, plain or strongly out of focus."""
     shade = 0.01 if rng.random() < 0.4 else rng.uniform(0.02, 0.9)
     tint = np.exp(rng.normal(0.0, 0.25, size=3))
     plain = np.ones((cheek.size, cheek.size, 1), np.float32) * (shade * tint).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What else of a face a wide picture shows: a nose, lips and an eyebrow, coarse as they are."""
+"""Coarse facial features of wide pictures: nose, lips and eyebrow."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..fields import smoothstep
 from .distractors import strands
 
 WIDE_MM: Final = 45.0
-"""Side of the picture from which features of the face may come into it; all sizes here are our own choice, by eye."""
+"""Side of the picture from which it may show facial features. All sizes here are our own choice, by eye."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Zone:
-    """An upright ellipse of the picture, in mm from its upper left corner, that a feature takes up."""
+    """Area of a feature: an axis-aligned ellipse, in mm from the picture's upper left corner."""
 
     x: float
     y: float
@@ -26,28 +26,28 @@ class Zone:
     half_height: float
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the distance of points from the middle, 1 on the ellipse."""
+        """Return the distance of points from the centre, normalised to 1 on the ellipse."""
         return np.hypot((x - self.x) / self.half_width, (y - self.y) / self.half_height)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """Which features a picture shows; None for those it does not."""
+    """Features in a picture; None for those it does not show."""
 
     nose: Zone | None = None
     lips: Zone | None = None
     brow: Zone | None = None
 
     def covers(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return which points, in mm, lie on a feature, where scars are not looked for."""
+        """Return a mask of the points, in mm, that lie on a feature; scars are not placed there."""
         zones = [zone for zone in (self.nose, self.lips, self.brow) if zone]
         return np.any([np.zeros(x.shape, bool), *(zone.distance(x, y) < 1.0 for zone in zones)], axis=0)
 
 
 def draw_features(*, rng: np.random.Generator, patch_mm: float) -> Features:
-    """Return nothing for a close-up; in most wide pictures what lies on the side of the face's middle line."""
+    """Draw random features: none in a close-up; in most wide pictures, those around the midline of the face."""
     side, middle = rng.choice([-1.0, 1.0]), rng.uniform(0.38, 0.75) * patch_mm
-    x = patch_mm / 2 + side * middle  # the face's middle line, mostly near or beyond the picture's edge
+    x = patch_mm / 2 + side * middle  # midline of the face, mostly near or beyond the picture's edge
     y, scale = rng.uniform(0.1, 0.9) * patch_mm, rng.uniform(0.85, 1.15)
     shown = rng.random(3) < 0.7
     if patch_mm < WIDE_MM or rng.random() < 0.35:
@@ -61,7 +61,7 @@ def draw_features(*, rng: np.random.Generator, patch_mm: float) -> Features:
 
 
 def feature_relief(features: Features, cheek: Cheek) -> np.ndarray:
-    """Return the height of nose and lips over the cheek in mm, float32 [S, S]."""
+    """Return the height of nose and lips above the cheek in mm, float32 [S, S]."""
     x, y = cheek.grid
     height = np.zeros((cheek.size, cheek.size), np.float32)
     if features.nose:
@@ -92,7 +92,7 @@ def feature_relief(features: Features, cheek: Cheek) -> np.ndarray:
 
 
 def feature_colour(features: Features, cheek: Cheek) -> tuple[np.ndarray, np.ndarray]:
-    """Return how lips and nostrils differ: natural logarithms of the ratios of melanin and blood, float32 [S, S]."""
+    """Return log ratios of melanin and of blood in lips and nostrils to those in skin, each float32 [S, S]."""
     x, y = cheek.grid
     melanin, blood = np.zeros((2, cheek.size, cheek.size), np.float32)
     if features.lips:
@@ -114,7 +114,7 @@ def feature_colour(features: Features, cheek: Cheek) -> tuple[np.ndarray, np.nda
 
 
 def eyebrow(features: Features, cheek: Cheek, *, rng: np.random.Generator) -> np.ndarray:
-    """Return the cover of the eyebrow's hair, float32 [S, S], 0 to 1."""
+    """Draw the coverage of the eyebrow's hair, float32 [S, S], 0 to 1."""
     if not features.brow:
         return np.zeros((cheek.size, cheek.size), np.float32)
     brow, count = features.brow, 260

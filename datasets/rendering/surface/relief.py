@@ -1,7 +1,7 @@
-"""The relief of skin between and under the scars: height fields in millimetres, outward positive.
+"""Relief of skin without scars: height fields in millimetres, positive outward.
 
 The meso scale follows Igarashi, Nishino & Nayar, "The appearance of human skin", Columbia University CUCS-024-05
-(2005), section 3.2: fields of skin 0.3-0.7 mm across parted by furrows 10-30 um deep, and pores 0.15-0.4 mm wide.
+(2005), section 3.2: fields of skin 0.3-0.7 mm across, separated by furrows 10-30 um deep, and pores 0.15-0.4 mm wide.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ..fields import blur, noise
 
 
 def soft_relief(cheek: Cheek, *, rng: np.random.Generator) -> np.ndarray:
-    """Return the unevenness of any cheek in mm, float32 [S, S]: fat and muscle beneath, at the scale of a fingertip."""
+    """Draw the unevenness of a cheek in mm, float32 [S, S], from fat and muscle, at the scale of a fingertip."""
     broad = rng.uniform(0.02, 0.25) * noise(cheek, rng=rng, feature_mm=14.0)
     small = rng.uniform(0.005, 0.04) * noise(cheek, rng=rng, feature_mm=5.0)
     return broad + small + rng.uniform(0.0, 0.045) * noise(cheek, rng=rng, feature_mm=2.5)
 
 
 def skin_texture(cheek: Cheek, *, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return the fine relief of sound skin in mm and the pores' depth alone in mm, both float32 [S, S]."""
+    """Draw the fine relief of sound skin, and the depth of its pores alone, in mm, both float32 [S, S]."""
     tension, stretch = rng.uniform(0.0, math.pi), rng.uniform(1.1, 1.9)
     furrow_stream, pore_stream = rng.spawn(2)
     furrows = _furrows(cheek, rng=furrow_stream, tension=tension, stretch=stretch)
@@ -34,11 +34,11 @@ def skin_texture(cheek: Cheek, *, rng: np.random.Generator) -> tuple[np.ndarray,
 
 
 def _furrows(cheek: Cheek, *, rng: np.random.Generator, tension: float, stretch: float) -> np.ndarray:
-    """Return the network of furrows in mm: the points far from the centres of the fields, by a distance transform."""
+    """Draw the network of furrows in mm, from the distance to the nearest field centre (distance transform)."""
     size, px = cheek.size, 1.0 / cheek.mm_per_pixel
     cell, depth = rng.uniform(0.3, 0.7), rng.uniform(0.010, 0.030)
     furrows = np.zeros((size, size), np.float32)
-    if cell * px < 2.0:  # the camera sees none of it
+    if cell * px < 2.0:  # too fine for the camera
         return furrows
     nodes = math.ceil(1.6 * cheek.patch_mm / cell) + 2
     jitter = rng.uniform(-0.42, 0.42, size=(2, nodes, nodes))
@@ -55,7 +55,7 @@ def _furrows(cheek: Cheek, *, rng: np.random.Generator, tension: float, stretch:
 
 
 def _pores(cheek: Cheek, *, rng: np.random.Generator) -> np.ndarray:
-    """Return the depth of the pores in mm: Gaussian pits, dense in some regions and sparse in others."""
+    """Draw the depth of the pores in mm: Gaussian pits, dense in some regions and sparse in others."""
     size, px = cheek.size, 1.0 / cheek.mm_per_pixel
     count = rng.poisson(rng.uniform(40.0, 130.0) * (cheek.patch_mm / 10.0) ** 2)
     depth = rng.uniform(0.05, 0.18)
@@ -76,7 +76,7 @@ def _pores(cheek: Cheek, *, rng: np.random.Generator) -> np.ndarray:
 
 
 def creases(cheek: Cheek, *, rng: np.random.Generator) -> np.ndarray:
-    """Return fine lines and wrinkles in mm, float32 [S, S]: mostly none, sometimes a sheaf of long shallow grooves."""
+    """Draw fine lines and wrinkles in mm, float32 [S, S]: mostly none, sometimes a bundle of long, shallow grooves."""
     count = int(rng.integers(1, 9)) if rng.random() < 0.35 else 0
     direction = rng.uniform(0.0, math.pi)
     depth, breadth = rng.uniform(0.03, 0.16), rng.uniform(0.25, 0.8)  # mm
@@ -95,6 +95,6 @@ def creases(cheek: Cheek, *, rng: np.random.Generator) -> np.ndarray:
     points = [cheek.subpixels(line) for line in lines]
     cv2.polylines(drawn, points, False, 255, 1, cv2.LINE_AA, SUBPIXEL_BITS)
     sigma = max(breadth / 2 / cheek.mm_per_pixel, 0.6)
-    # A line one pixel wide, blurred, peaks at 1 / (sqrt(2 pi) sigma).
+    # A one-pixel line, blurred, peaks at 1 / (sqrt(2 pi) sigma).
     groove = blur(drawn.astype(np.float32) / 255.0, sigma) * (math.sqrt(2 * math.pi) * sigma)
     return -depth * min(1.0, breadth / cheek.mm_per_pixel) * np.minimum(groove, 1.2)

@@ -1,4 +1,4 @@
-"""Scars: which, where, how large and how deep, and the hollows that they leave in the skin.
+"""Draw scars (type, position, width and depth) and carve them into the skin.
 
 The geometry follows Jacob, Dover & Kaminer, "Acne scarring: a classification system and review of treatment options",
 J Am Acad Dermatol 45:109 (2001), as tabulated by Fabbrocini et al., "Acne scars: pathogenesis, classification and
@@ -26,12 +26,12 @@ class Scar:
 
     Attributes:
         type: a name of `SCAR_TYPES`.
-        x_mm: centre in the picture, from its left side.
-        y_mm: centre in the picture, from its top.
-        width_mm: diameter of the circle with the scar's area at the surface, on the skin.
-        depth_mm: depth of its deepest point below the skin around it, before skin rounds off its edges.
-        elongation: length over breadth, 1 or more.
-        angle: direction of the length on the skin in radians, from x towards y.
+        x_mm: centre, from the left side of the picture.
+        y_mm: centre, from the top of the picture.
+        width_mm: diameter of the circle with the scar's surface area, on the skin.
+        depth_mm: depth of the deepest point below the surrounding skin, before edges are rounded.
+        elongation: ratio of length to breadth, 1 or more.
+        angle: direction of the long axis on the skin in radians, from x towards y.
     """
 
     type: str
@@ -45,17 +45,17 @@ class Scar:
 
 @dataclass(frozen=True, kw_only=True)
 class Morphology:
-    """What one scar type looks like, in numbers.
+    """Parameters of the appearance of one scar type.
 
     Attributes:
-        width_mm: least and greatest width. The ambiguous margins of the table (1.5-2 mm, 4-5 mm) are used sparingly.
-        depth_mm: least and greatest depth.
-        per_cm2: least and greatest number of scars on a square centimetre where they are densest.
-        size_bias: first and second parameter of the beta distribution of the width within its range.
-        spread: factor on the radius of the clusters in which scars lie.
-        spacing: least distance of two centres, in units of the mean of their widths.
-        elongation: greatest length over breadth.
-        lobes: how far the outline strays from an ellipse, as a share of the radius.
+        width_mm: minimum and maximum width. The ambiguous margins of the table (1.5-2 mm, 4-5 mm) are used sparingly.
+        depth_mm: minimum and maximum depth.
+        per_cm2: minimum and maximum number of scars per square centimetre at the densest point.
+        size_bias: parameters of the beta distribution of the width within its range.
+        spread: factor on the radius of the clusters of scars.
+        spacing: minimum distance of two centres, in units of the mean of their widths.
+        elongation: maximum ratio of length to breadth.
+        lobes: deviation of the outline from an ellipse, as a share of the radius.
     """
 
     width_mm: tuple[float, float]
@@ -69,9 +69,9 @@ class Morphology:
 
 
 MORPHOLOGY: Final = {
-    # Widths: the table. Depths of ice pick scars: "to deep dermis or subcutis", cheek dermis being 1-2 mm thick; of
-    # boxcar scars: 0.1-0.5 mm shallow, from 0.5 mm deep; rolling: "shallow". Densities, spacing and outlines are our
-    # own choice, by eye: from a few scars to fields of scars that touch.
+    # Widths are from the table. Depths: ice pick "to deep dermis or subcutis", with cheek dermis 1-2 mm thick; boxcar
+    # shallow 0.1-0.5 mm, deep from 0.5 mm; rolling "shallow". Densities, spacing and outlines are our own choice, by
+    # eye: from a few scars to fields of scars that touch.
     "ice_pick": Morphology(
         width_mm=(0.5, 1.8),
         depth_mm=(0.6, 2.4),
@@ -108,30 +108,29 @@ DEEP_BOXCAR_MM: Final = 0.5
 """Depth from which a boxcar scar counts as deep (Jacob et al. 2001)."""
 
 DOMINANT_SHARE: Final = 0.75
-"""Least share of the type that gives a picture its label: both of the number of scars and as `type_shares` has it."""
+"""Minimum share of the labelled type, both of the number of scars and by `type_shares`."""
 
 ROUNDING_MM: Final = {"ice_pick": (0.04, 0.04), "boxcar": (0.04, 0.17), "rolling": (0.6, 0.6)}
-"""Least and greatest standard deviation by which skin rounds off edges: our own choice, by eye. A mature boxcar scar's
-margin is softer; over a rolling scar lies skin in its whole thickness."""
+"""Minimum and maximum standard deviation in mm of the blur that rounds edges: our own choice, by eye. The margin of a
+mature boxcar scar is softer; a rolling scar is covered by skin of full thickness."""
 
 SHOWS_LOBES_PX: Final = 50
-"""Area in pixels below which a scar's outline is too coarse to show anything but an ellipse."""
+"""Area in pixels below which a scar's outline is drawn as a plain ellipse."""
 
 MOST_SCARS: Final = 260
-"""More than these are not told apart in a picture."""
+"""Maximum number of scars of one type; more cannot be told apart in a picture."""
 
 FEWEST: Final = 3
-"""Scars of a type that are tried for however thin they lie; those that overlap become fewer."""
+"""Minimum number of candidates per type, even at low density; overlapping ones are then dropped."""
 
 SPARES: Final = 16
-"""Places that are looked at only to find these few."""
+"""Extra candidate places, used only to reach `FEWEST`."""
 
 LEAST_FACING: Final = 0.35
 """Cosine of the angle beyond which skin is turned away too far to show a scar."""
 
-
 Covered = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Tells of points by their x and y in mm, arrays of one shape, which of them are hidden: bool of that shape."""
+"""Function that maps x and y of points in mm, arrays of one shape, to a bool mask of the hidden points."""
 
 
 def _nowhere(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -139,10 +138,11 @@ def _nowhere(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def type_shares(scars: tuple[Scar, ...]) -> dict[str, float]:
-    """Return each type's share of the scars that a straight line drawn anywhere across the skin would cross.
+    """Return each type's share of the scars crossed by a random straight line over the skin.
 
-    A line meets a scar with a chance proportional to its width, so the share is that of the sum of widths. It weighs
-    between number, in which tiny ice picks win, and area, in which wide rolling scars do. All 0 without scars.
+    A line crosses a scar with a probability proportional to its width, so this is the share of the sum of widths. It is
+    a compromise between number, where tiny ice picks dominate, and area, where wide rolling scars do. All shares are 0
+    without scars.
     """
     widths = {name: sum(scar.width_mm for scar in scars if scar.type == name) for name in SCAR_TYPES}
     total = sum(widths.values())
@@ -150,17 +150,17 @@ def type_shares(scars: tuple[Scar, ...]) -> dict[str, float]:
 
 
 def draw_scars(label: str, *, rng: np.random.Generator, cheek: Cheek, hidden: Covered = _nowhere) -> tuple[Scar, ...]:
-    """Return scars strewn over a patch, mostly of the type `label`; widest first.
+    """Draw scars on a patch, mostly of the type `label`; return them widest first.
 
-    On most faces one type prevails and some scars of the others lie between: those are let in, in random order, up to
-    a random share of at most 1 - `DOMINANT_SHARE`, by number and by width: many holes would outshine a few soft
-    hollows, and some wide hollows would swallow many holes.
+    On most faces one type dominates, with some scars of the other types. Those are added in random order, up to a
+    random share of at most 1 - `DOMINANT_SHARE`, limited both by number and by width: many holes would dominate a few
+    soft hollows, and some wide hollows would swallow many holes.
 
     Args:
-        label: the dominant type.
-        rng: stream of random numbers.
-        cheek: the patch of skin.
-        hidden: which points of the picture, in mm, are covered by something; scars are centred elsewhere.
+        label: dominant scar type.
+        rng: random generator.
+        cheek: patch of skin.
+        hidden: mask function of covered points of the picture, in mm; no scar is centred there.
     """
     field = _ScarField(rng, cheek, hidden)
     scars = field.strew(label)
@@ -181,19 +181,19 @@ def draw_scars(label: str, *, rng: np.random.Generator, cheek: Cheek, hidden: Co
 
 
 class _ScarField:
-    """Where on one patch scars are dense: one to three clusters that fall off, over a thin even spread."""
+    """Density of scars on a patch: one to three Gaussian clusters over a low, even background."""
 
     def __init__(self, rng: np.random.Generator, cheek: Cheek, hidden: Covered) -> None:
         self.rng, self.cheek, self.hidden = rng, cheek, hidden
         self.centres = rng.uniform(0.2, 0.8, size=(rng.integers(1, 4), 2)) * cheek.patch_mm
         self.radii = rng.uniform(0.13, 0.45, size=len(self.centres)) * cheek.patch_mm
         self.floor = rng.uniform(0.0, 0.25)
-        self.crowding = rng.random()  # from few scars to fields of them
-        self.deep = rng.random()  # share of the boxcar scars that are deep: people differ
+        self.crowding = rng.random()  # 0 for few scars, 1 for fields of them
+        self.deep = rng.random()  # share of deep boxcar scars; differs between people
         self.tension = rng.uniform(0.0, math.pi)  # scars lengthen along the lines of tension
 
     def density(self, x: np.ndarray, y: np.ndarray, *, spread: float) -> np.ndarray:
-        """Return the density of scars, 0 to 1, at points in mm; `spread` widens the clusters."""
+        """Return the density of scars at points in mm, 0 to 1. `spread` widens the clusters."""
         squares = [
             ((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * (spread * radius) ** 2)
             for centre, radius in zip(self.centres, self.radii, strict=True)
@@ -201,10 +201,10 @@ class _ScarField:
         return np.maximum(self.floor, np.exp(-np.min(squares, axis=0)))
 
     def strew(self, name: str) -> list[Scar]:
-        """Return scars of one type: at least one and mostly several.
+        """Draw scars of one type: at least one, mostly several.
 
-        A Poisson process whose density varies, by thinning an even one (Lewis & Shedler, Nav Res Logist Q 26:403,
-        1979); of scars that would lie on one another the narrower is left out.
+        This is an inhomogeneous Poisson process, by thinning (Lewis & Shedler, Nav Res Logist Q 26:403, 1979). Of scars
+        that would overlap, the narrower is dropped.
         """
         rng, kind, patch_mm = self.rng, MORPHOLOGY[name], self.cheek.patch_mm
         low, high = math.log(kind.per_cm2[0]), math.log(kind.per_cm2[1])
@@ -240,7 +240,7 @@ class _ScarField:
         )
 
     def _depth(self, name: str, width: float) -> float:
-        """Return a depth in mm. A boxcar scar's tells nothing of its width; holes and hollows scale with theirs."""
+        """Draw a depth in mm. Boxcar depth is independent of width; ice pick and rolling depths scale with width."""
         low, high = MORPHOLOGY[name].depth_mm
         if name == "boxcar":
             deep = self.rng.random() < self.deep
@@ -251,14 +251,14 @@ class _ScarField:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Hollows:
-    """What scars make of a flat patch; arrays [S, S].
+    """Effect of scars on a flat patch; arrays [S, S].
 
     Attributes:
         height: float32, mm, 0 outside scars and negative inside.
-        type_map: uint8, 0 outside scars and 1 + i inside a scar of `SCAR_TYPES[i]`; of scars that overlap the later
-            counts.
+        type_map: uint8, 0 outside scars and 1 + i inside a scar of `SCAR_TYPES[i]`; where scars overlap, the last one.
         tissue: float32, 0 on sound skin to 1 on the scar tissue of holes and punched-out bases, which lacks pores.
-        redness, browning: float32, how the colour of each scar differs, about -1 to 1.
+        redness: float32, change of the logarithm of blood, about -1 to 1.
+        browning: float32, change of the logarithm of melanin, about -1 to 1.
     """
 
     height: np.ndarray
@@ -269,11 +269,10 @@ class Hollows:
 
 
 def profile(scar_type: str, rho: np.ndarray, *, wall: float, taper: float) -> np.ndarray:
-    """Return the height of a scar of depth 1 at the distance `rho` from its centre, -1 to 0; its margin is at rho = 1.
+    """Return the height of a scar of depth 1 at distance `rho` from its centre, -1 to 0; the margin is at rho = 1.
 
-    Ice pick: a V, which is a cone for a `taper` of 1 and a funnel above. Boxcar: a flat base and a steep wall whose
-    breadth is `wall` radii, a U. Rolling: a raised cosine, whose slope vanishes at the margin, so that neighbours join
-    into an M.
+    Ice pick: a V, which is a cone for `taper` 1 and a funnel above. Boxcar: a U, with a flat base and a steep wall of
+    breadth `wall` radii. Rolling: a raised cosine, with zero slope at the margin, so that neighbours join into an M.
     """
     if scar_type == "ice_pick":
         return -np.power(1.0 - np.minimum(rho, 1.0), taper)
@@ -283,7 +282,7 @@ def profile(scar_type: str, rho: np.ndarray, *, wall: float, taper: float) -> np
 
 
 def dig(scars: tuple[Scar, ...], *, rng: np.random.Generator, cheek: Cheek) -> Hollows:
-    """Dig scars into flat skin."""
+    """Carve scars into flat skin."""
     shape = (cheek.size, cheek.size)
     depth_4 = {name: np.zeros(shape, np.float32) for name in SCAR_TYPES}
     type_map = np.zeros(shape, np.uint8)
@@ -293,17 +292,17 @@ def dig(scars: tuple[Scar, ...], *, rng: np.random.Generator, cheek: Cheek) -> H
     for scar in scars:
         window = _window(scar, cheek)
         rho = _distance(scar, cheek, window, waves=rng.uniform((-1, -1, -1, 0, 0, 0), (1, 1, 1, 1, 1, 1)))
-        wall_mm = rng.uniform(0.3, 0.8)  # as good as vertical
+        wall_mm = rng.uniform(0.3, 0.8)  # almost vertical
         taper = rng.uniform(0.9, 1.6)
         hollow = -profile(scar.type, rho, wall=min(2.0 * wall_mm / scar.width_mm, 0.5), taper=taper)
         depth_4[scar.type][window] += (scar.depth_mm * hollow) ** 4
         type_map[window][rho < 1.0] = 1 + SCAR_TYPES.index(scar.type)
-        # A hole or a punched-out base is scar tissue; the skin of a rolling scar is sound, only tethered.
+        # Ice pick holes and boxcar bases are scar tissue; the skin of a rolling scar is sound, only tethered.
         scarred = 0.15 if scar.type == "rolling" else 1.0
         redder, browner = mean_redness + rng.normal(0.0, 0.2), mean_browning + rng.normal(0.0, 0.1)
         for plane, value in ((tissue, 1.0), (redness, redder), (browning, browner)):
             plane[window] += (scarred * value - plane[window]) * hollow
-    # Where scars meet, the fourth root of the sum of fourth powers is nearly the deeper of them, without a crease.
+    # The fourth root of the sum of fourth powers is a smooth maximum: no crease where scars meet.
     height = sum(
         -blur(np.sqrt(np.sqrt(fourth)), rounding_mm[name] / cheek.mm_per_pixel) for name, fourth in depth_4.items()
     )
@@ -318,7 +317,7 @@ def dig(scars: tuple[Scar, ...], *, rng: np.random.Generator, cheek: Cheek) -> H
 
 
 def _window(scar: Scar, cheek: Cheek) -> tuple[slice, slice]:
-    """Return the rows and columns of the picture that a scar can reach."""
+    """Return the rows and columns of the picture that a scar can cover."""
     reach = 0.5 * scar.width_mm * math.sqrt(scar.elongation) * 1.5
     slices = []
     for centre in (scar.y_mm, scar.x_mm):
@@ -328,10 +327,10 @@ def _window(scar: Scar, cheek: Cheek) -> tuple[slice, slice]:
 
 
 def _distance(scar: Scar, cheek: Cheek, window: tuple[slice, slice], *, waves: np.ndarray) -> np.ndarray:
-    """Return the distance from a scar's centre in units of its radius in that direction, float32, over a window.
+    """Return the distance from a scar's centre over a window, in units of the radius in each direction, float32.
 
-    The outline is an ellipse with waves of 2, 3 and 4 lobes around it: round, oval or roughly polygonal. `waves` [6]
-    holds their strengths, -1 to 1, and their phases, 0 to 1.
+    The outline is an ellipse modulated by waves of 2, 3 and 4 lobes: round, oval or roughly polygonal. `waves` [6]
+    contains their strengths, -1 to 1, and then their phases, 0 to 1.
     """
     u, v = cheek.on_skin(scar.x_mm, scar.y_mm)
     du, dv = cv2.split(cheek.uv[window] - np.array([u, v], np.float32))

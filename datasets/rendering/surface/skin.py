@@ -1,4 +1,4 @@
-"""The colour of skin from its pigments: melanin in the epidermis, blood in the dermis.
+"""Compute the colour of skin from its pigments: melanin in the epidermis, blood in the dermis.
 
 Optics: S. L. Jacques, "Skin optics", Oregon Medical Laser Center News, January 1998 (absorption of melanosomes and of
 bloodless skin, reduced scattering of the dermis), and S. Prahl, "Tabulated molar extinction coefficient for hemoglobin
@@ -18,7 +18,7 @@ from ..cheek import SUBPIXEL_BITS, Cheek
 from ..fields import blur, noise, smoothstep
 
 WAVELENGTHS_NM: Final = np.array([[590.0, 610.0, 630.0], [530.0, 550.0, 570.0], [440.0, 460.0, 480.0]])
-"""Three wavelengths for each of red, green and blue stand in for the camera's filters."""
+"""Three wavelengths for each of red, green and blue, as an approximation of the camera's filters."""
 
 _OXYGENATED: Final = np.array([[14400.8, 1506.0, 610.0], [39956.8, 43016.0, 44496.0], [102580.0, 44480.0, 26629.2]])
 _DEOXYGENATED: Final = np.array([[28324.4, 9443.6, 5148.8], [39036.4, 53412.0, 45072.0], [413280.0, 23388.8, 14550.0]])
@@ -28,16 +28,17 @@ EPIDERMIS_CM: Final = 0.006
 """Thickness of the epidermis: 60 um (Jacques 1998)."""
 
 HORNY_LAYER: Final = 0.012
-"""Share of light that the horny layer scatters back before it meets melanin: our own choice, by eye (else dark skin is
-orange)."""
+"""Share of light that the horny layer scatters back before it reaches melanin: our own choice, by eye (otherwise dark
+skin is orange)."""
 
 YELLOW_PER_CM: Final = np.array([[0.0], [0.2], [1.8]])
-"""Absorption of carotene and bilirubin in the dermis, in 1/cm: our own choice, by eye (else pale skin is purple)."""
+"""Absorption of carotene and bilirubin in the dermis, in 1/cm: our own choice, by eye (otherwise pale skin is
+purple)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tone:
-    """The pigments of one person's skin.
+    """Pigments of one person's skin.
 
     Attributes:
         melanosomes: volume fraction of melanosomes in the epidermis; 0.013-0.063 in light, 0.11-0.16 in moderately
@@ -52,7 +53,7 @@ class Tone:
 
 
 def draw_tone(*, rng: np.random.Generator) -> Tone:
-    """Return the skin of a random person, even over the whole range of tones (in the logarithm of melanin)."""
+    """Draw the skin tone of a random person, uniform in the logarithm of melanin over the whole range of tones."""
     return Tone(
         melanosomes=float(np.exp(rng.uniform(math.log(0.013), math.log(0.43)))),
         blood=float(np.exp(rng.uniform(math.log(0.003), math.log(0.012)))),
@@ -61,11 +62,11 @@ def draw_tone(*, rng: np.random.Generator) -> Tone:
 
 
 def reflectance(tone: Tone) -> np.ndarray:
-    """Return the share of light that skin sends back, linear RGB float64 [3], 0 to 1.
+    """Return the share of light that skin reflects, linear RGB float64 [3], 0 to 1.
 
-    The light crosses the epidermis twice (Beer-Lambert) and is sent
-    back by a half-infinite dermis: the diffuse reflectance of Jensen, Marschner, Levoy & Hanrahan, "A practical model
-    for subsurface light transport", SIGGRAPH 2001, in the form of Jensen & Buhler, SIGGRAPH 2002.
+    The light crosses the epidermis twice (Beer-Lambert) and is reflected by a semi-infinite dermis: the diffuse
+    reflectance of Jensen, Marschner, Levoy & Hanrahan, "A practical model for subsurface light transport", SIGGRAPH
+    2001, in the form of Jensen & Buhler, SIGGRAPH 2002.
     """
     nm = WAVELENGTHS_NM
     bloodless = 0.244 + 85.3 * np.exp(-(nm - 154.0) / 66.2)  # 1/cm
@@ -85,7 +86,7 @@ def reflectance(tone: Tone) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pigment:
-    """How the pigments of every pixel differ from those of the bare skin; arrays float32 [S, S].
+    """Change of the pigments of every pixel from the bare skin; arrays float32 [S, S].
 
     Attributes:
         melanin: natural logarithm of the ratio of melanosomes.
@@ -97,9 +98,9 @@ class Pigment:
 
 
 def draw_pigment(cheek: Cheek, *, rng: np.random.Generator) -> Pigment:
-    """Return mottling, a flush, freckles, and the brown and red marks that former spots of acne leave.
+    """Draw mottling, a flush, freckles, and the brown and red marks of former acne.
 
-    They lie on scarred and on clear skin alike: colour alone tells no type.
+    They occur equally on scarred and on clear skin, so that colour alone does not reveal the type.
     """
 
     def mottle(feature_mm: float) -> np.ndarray:
@@ -121,7 +122,7 @@ def draw_pigment(cheek: Cheek, *, rng: np.random.Generator) -> Pigment:
 
 
 def _spots(cheek: Cheek, *, rng: np.random.Generator, per_cm2: float, radius_mm: tuple[float, float]) -> np.ndarray:
-    """Return soft oval spots of random strength, float32 [S, S], 0 to 1."""
+    """Draw soft oval spots of random strength, float32 [S, S], 0 to 1."""
     spots = np.zeros((cheek.size, cheek.size), np.float32)
     for _ in range(min(rng.poisson(per_cm2 * (cheek.patch_mm / 10.0) ** 2), 120)):
         place, strength = rng.uniform(0.0, cheek.patch_mm, size=2), rng.uniform(0.2, 1.0)
@@ -135,14 +136,14 @@ def _spots(cheek: Cheek, *, rng: np.random.Generator, per_cm2: float, radius_mm:
 def albedo_map(tone: Tone, pigment: Pigment, *, pores_mm: np.ndarray, plugs: float) -> np.ndarray:
     """Return the skin's colour at every pixel, linear RGB float32 [S, S, 3].
 
-    The logarithm of the colour follows the pigments linearly, as Tsumura et al. find ("Image-based skin color and
+    The logarithm of the colour is linear in the pigments, as found by Tsumura et al. ("Image-based skin color and
     texture analysis/synthesis by extracting hemoglobin and melanin information in the skin", SIGGRAPH 2003).
 
     Args:
-        tone: the bare skin.
-        pigment: how each pixel differs from it.
-        pores_mm: depth of the pores, float32 [S, S]; they hold a plug of sebum and keratin, darker than skin.
-        plugs: how much darker, as a logarithm of the ratio of melanin, 0 to 0.7.
+        tone: pigments of the bare skin.
+        pigment: change of the pigments of each pixel.
+        pores_mm: depth of the pores, float32 [S, S]; they contain a plug of sebum and keratin, darker than skin.
+        plugs: darkness of the plugs, as the logarithm of the ratio of melanin, 0 to 0.7.
     """
     base = reflectance(tone)
     more_melanin = Tone(melanosomes=tone.melanosomes * 1.1, blood=tone.blood, oxygenation=tone.oxygenation)

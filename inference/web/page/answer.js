@@ -3,9 +3,9 @@
 import { element, percent } from "./dom.js";
 import { paint } from "./regions.js";
 
-const OUTLINED = "Outlined where scars are seen, by the type they look like: a hint, not a measurement.";
+const OUTLINED = "Outlines show where scars are seen, by type: a hint, not a measurement.";
 const LEAST_TOLD = 0.005; // extent from which on a type is named beside the one that is seen most
-const NOTHING = "No place with an ice pick, boxcar or rolling scar is seen.";
+const NOTHING = "No ice pick, boxcar or rolling scar is seen.";
 
 /** Return the parts of the answer for a photo; `tools` is what can be done with it. The plan goes into `.plan`. */
 export function answerParts(photo, about, tools) {
@@ -67,7 +67,7 @@ function swatch(type) {
 function seenText(answer, about) {
   const told = (type) => type.name === answer.most_seen || answer.extent[type.name] >= LEAST_TOLD;
   const seen = about.types.filter(told).toSorted((a, b) => answer.extent[b.name] - answer.extent[a.name]);
-  if (answer.most_seen === null) return "no place with a scar";
+  if (answer.most_seen === null) return "no scar";
   return `${seen.map((type) => `${type.title} on ${percent(answer.extent[type.name])}`).join(", ")} of the skin`;
 }
 
@@ -77,7 +77,7 @@ function findings(answer, about, tools) {
     element("h3", { id: "bars-title" }, "How probable is each type?"),
     element("ul", { class: "bars", "aria-labelledby": "bars-title" }, types.map((type) => bar(type, answer))),
     element("p", {}, element("strong", {}, "Plausible: "), answer.plausible.map((name) => titleOf(name, about)).join(", "), ". ",
-      element("span", { class: "soft" }, "Such a set is meant to hold the true type in 90 % of cases. Three expert raters found only about half of all scars in common (Kang et al. 2016, J Drugs Dermatol 15:693).")),
+      element("span", { class: "soft" }, "Plausible types are designed to include the true type in 90 % of cases. Three expert raters found only about half of all scars in common (Kang et al. 2016, J Drugs Dermatol 15:693).")),
     element("p", {}, element("strong", {}, "Seen: "), seenText(answer, about), "."),
     answer.contradiction && element("p", { class: "banner" }, answer.contradiction),
     element("p", {}, element("strong", {}, "Shows one of the three types: "), percent(answer.in_scope), "."),

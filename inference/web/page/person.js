@@ -26,7 +26,7 @@ function monthsSince(form) {
 export function incomplete(form) {
   const lacksMonths = form.elements.isotretinoin.value === "stopped" && monthsSince(form) === null;
   form.elements.months.setAttribute("aria-invalid", String(lacksMonths));
-  return lacksMonths ? "Tell the months since the last dose, 0 or more; until then isotretinoin counts as taken now." : "";
+  return lacksMonths ? "Enter the months since the last dose, 0 or more. Until then isotretinoin counts as taken now." : "";
 }
 
 /** Return what is told as one line, so that it shows also where the form is closed. */

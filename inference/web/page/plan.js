@@ -15,7 +15,7 @@ export function planSections(plan, about, told) {
     return typeSection(part, also ? `Also plausible: ${part.title.toLowerCase()}` : part.title, { about, marked }, !also);
   });
   return [
-    plan.undecided && element("p", { class: "banner" }, "Undecided: the plausible types stand side by side, none is chosen."),
+    plan.undecided && element("p", { class: "banner" }, "Undecided: all plausible types are shown side by side."),
     cautions(plan, told),
     ...parts,
     typeSection(plan.general, plan.general.title, { about, marked }, false),
@@ -42,7 +42,7 @@ function marker(avoid, mentions) {
 
 function cautions(plan, told) {
   if (plan.context === null) {
-    return element("p", { class: "banner soft" }, "Nothing was told about the person, so no cautions are shown; that does not make a treatment safe.");
+    return element("p", { class: "banner soft" }, "You said nothing about the person, so no cautions are shown. That does not make a treatment safe.");
   }
   const lines = plan.cautions.map((caution) =>
     element("li", { class: caution.level, value: caution.number },
@@ -53,7 +53,7 @@ function cautions(plan, told) {
     element("h3", {}, "Cautions for what you told us"),
     element("p", {}, `${capital(told)}.`),
     element("p", { class: "soft" }, "From the literature, not from the documents."),
-    lines.length ? element("ol", {}, lines) : element("p", {}, "No rule of ours applies; that does not make a treatment safe."),
+    lines.length ? element("ol", {}, lines) : element("p", {}, "None of our rules applies. That does not make a treatment safe."),
     plan.not_told.length > 0 && element("p", {}, `Not told, so no cautions for it: ${plan.not_told.join(", ")}.`));
 }
 
@@ -64,7 +64,7 @@ function typeSection(part, title, { about, marked }, open) {
   return element("details", { class: "type", "data-name": name, open },
     element("summary", {}, element("h3", {}, title)),
     outcomes(part, place),
-    element("p", { class: "soft" }, "Every claim stands with its document behind the names of its kind:"),
+    element("p", { class: "soft" }, "All claims with their documents, by kind of treatment:"),
     ...Object.entries(about.kinds).map(([kind, heading]) => claimsOf(part, kind, heading, place)),
     facts(part, place),
     disagreements(part, place));
@@ -80,7 +80,7 @@ function outcomes(part, place) {
   }
   const columns = OUTCOMES.filter((name) => rows.some(([, , claims]) => values(claims, name)));
   const ideal = (claims) => claims.filter((claim) => claim.topic === "ideal_for").map((claim) => claim.says).join("; ");
-  const title = "Figures the documents give; they cite no study for them";
+  const title = "The documents' figures; they cite no study for them";
   const table = element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `${part.title}: figures` },
     element("table", { class: "outcomes" },
       element("caption", { class: "hidden" }, title),
