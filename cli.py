@@ -16,8 +16,8 @@ from typer.core import TyperGroup
 
 from scarlens.datasets.errors import ScarlensError
 from scarlens.inference.commands import commands as answering
+from scarlens.inference.reasons import NOTICE
 from scarlens.inference.terminal import PLAIN, say
-from scarlens.inference.wording import NOTICE
 from scarlens.training.commands import commands as measuring
 
 NOBODY_READS: Final = 1

@@ -18,10 +18,10 @@ from ..model.calibration import MIN_SIDE
 from ..model.checkpoint import Card
 from .engine import Engine, Scores, open_engine
 from .prediction import Prediction
+from .reasons import Reason
 from .regions import extent_of, photo_map, skin_share
 from .treatments.cautions import Context
 from .treatments.plan import plan
-from .wording import Reason
 
 BUNDLED_CHECKPOINT: Final = Path(__file__).parent.parent / "model" / "weights" / "scarlens.onnx"
 """The bundled checkpoint. Its safetensors form is in the same folder."""

@@ -14,9 +14,9 @@ import typer
 
 from ..datasets.errors import ScarlensError, printable
 from ..datasets.labels import SCAR_TYPES
+from .reasons import NOTICE
 from .terminal import GO_ON, ON_TERMINAL, bar, examples, output, pages, say, when_interrupted
 from .treatments.cautions import SKIN_TYPES, told
-from .wording import NOTICE
 
 if TYPE_CHECKING:
     from .batch.folder import BatchSummary

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..datasets.labels import DISPLAY_NAMES
 from ..datasets.writing.template import filled
-from .wording import NOTICE, percent
+from .reasons import NOTICE, percent
 
 if TYPE_CHECKING:
     from .prediction import Prediction

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
-from .wording import NOTICE, REASONS, Reason, percent
+from .reasons import NOTICE, REASONS, Reason, percent
 
 if TYPE_CHECKING:
     import numpy as np

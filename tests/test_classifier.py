@@ -18,7 +18,7 @@ from scarlens.datasets.rendering import render_photo
 from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Scores
 from scarlens.inference.prediction import Prediction
-from scarlens.inference.wording import NOTICE
+from scarlens.inference.reasons import NOTICE
 from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import Card
 

@@ -25,8 +25,8 @@ from scarlens.datasets.errors import ScarlensError
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.rendering.files import MANY
 from scarlens.inference.classifier import BUNDLED_CHECKPOINT
+from scarlens.inference.reasons import NOTICE
 from scarlens.inference.terminal import examples
-from scarlens.inference.wording import NOTICE
 from scarlens.model.checkpoint import load_checkpoint
 
 EXAMPLES = Path(__file__).parents[1] / "datasets" / "rendering" / "examples"

@@ -11,7 +11,7 @@ from PIL import Image
 
 import scarlens
 from scarlens.datasets.rendering import render_photo
-from scarlens.inference.wording import NOTICE, REASONS
+from scarlens.inference.reasons import NOTICE, REASONS
 
 
 def shown(answer: scarlens.Prediction) -> str:

@@ -17,7 +17,7 @@ from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.datasets.rendering import render_photo
 from scarlens.inference.prediction import Prediction
-from scarlens.inference.wording import NOTICE
+from scarlens.inference.reasons import NOTICE
 from scarlens.model.calibration import Calibration
 from scarlens.training.evaluate import evaluate, measure, summary_lines, write_report
 from scarlens.training.measure.scores import RAW_COLUMNS, Decisions, ScoredPhotos, decide

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from scarlens.datasets.errors import ScarlensError
 from scarlens.datasets.labels import SCAR_TYPES
+from scarlens.inference.reasons import NOTICE
 from scarlens.inference.treatments.catalogue import GENERAL, KINDS, PROCEDURE, catalogue, read_catalogue
 from scarlens.inference.treatments.plan import everything, plan
 from scarlens.inference.treatments.tables import print_tables
-from scarlens.inference.wording import NOTICE
 
 FILES = {
     "000": "000_a7f373fef24d8bec.txt",

@@ -17,7 +17,7 @@ import scarlens
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.reading.reader import MAX_BYTES, read_image
 from scarlens.datasets.rendering import render_photo
-from scarlens.inference.wording import NOTICE
+from scarlens.inference.reasons import NOTICE
 
 pytest.importorskip("fastapi", reason="needs the extra 'serve'")
 from fastapi.testclient import TestClient

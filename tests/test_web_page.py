@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 
 import scarlens
+from scarlens.inference.reasons import NOTICE, REASONS
 from scarlens.inference.treatments.cautions import advise
-from scarlens.inference.wording import NOTICE, REASONS
 
 pytest.importorskip("fastapi", reason="needs the extra 'serve'")
 pytest.importorskip("selenium", reason="needs the extra 'dev'")

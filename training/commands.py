@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from scarlens.inference.commands import AsJson
+from scarlens.inference.reasons import NOTICE
 from scarlens.inference.terminal import GO_ON, LEADS, counter, examples, output, report, say, when_interrupted
-from scarlens.inference.wording import NOTICE
 
 if TYPE_CHECKING:
     from scarlens.datasets.photos import LabelledPhoto

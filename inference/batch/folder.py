@@ -77,7 +77,7 @@ def predict_folder(
       `\udcff` for a byte 0xff that is not UTF-8. `original_path` reverses this.
     - status: "ok" with a label, "abstained", or "error".
     - label, p_*, in_scope, plausible, extent_*, skin: as in `Prediction`, rounded to six digits; empty for errors.
-    - reason: why it abstained, a key of `wording.REASONS`, or the error in one line, with ";" replaced by ",".
+    - reason: why it abstained, a key of `reasons.REASONS`, or the error in one line, with ";" replaced by ",".
     - sha256: digest of the file's content, if it could be read.
     - width, height: size of the upright photo in pixels, if it could be read.
     - model_id: the model, in every row.

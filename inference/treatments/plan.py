@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ...datasets.errors import ScarlensError
 from ...datasets.labels import DISPLAY_NAMES, known_spellings, normalise_label
-from ..wording import NOTICE
+from ..reasons import NOTICE
 from .catalogue import FACT_TOPICS, GENERAL, KINDS, PROCEDURE, Claim, Disagreement, Treatment, catalogue
 from .cautions import ASK_FOR_CAUTIONS, CAUTIONS_HEADING, Advice, Context, SafetyCaution, advise
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...datasets.labels import SCAR_TYPES
-from ..wording import NOTICE
+from ..reasons import NOTICE
 from .catalogue import (
     CLAIM_TOPICS,
     FACT_TOPICS,

@@ -25,11 +25,11 @@ from ..batch.reading import FileToRead, ReadingProcesses, ReadPhoto
 from ..batch.table import COLUMNS, Row, escaped
 from ..classifier import Classifier
 from ..engine import usable_cores
+from ..reasons import NOTICE, REASONS
 from ..regions import hex_colour
 from ..treatments.catalogue import FACT_TOPICS, FIGURES, KINDS, NATURES, SUBJECTS
 from ..treatments.cautions import mentions
 from ..treatments.plan import plan
-from ..wording import NOTICE, REASONS
 from .guard import Guard
 from .schema import About, Answer, PhotoForm, Plan, PlanRequest, Problem
 

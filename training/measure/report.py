@@ -23,8 +23,8 @@ from ...datasets.skin_tone import TONES
 from ...datasets.writing.atomic import write_atomically
 from ...datasets.writing.template import filled
 from ...inference.prediction import Prediction
+from ...inference.reasons import NOTICE
 from ...inference.regions import hex_colour, overlay
-from ...inference.wording import NOTICE
 from .metrics import Estimate
 
 _INK: Final = "#010203"

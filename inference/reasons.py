@@ -1,4 +1,4 @@
-"""Words that stand on every answer: the notice, why the classifier abstains, shares in percent."""
+"""Why the classifier abstains, and other words on every answer: the notice, shares in percent."""
 
 from typing import Final, Literal
 
