@@ -327,3 +327,9 @@ def test_a_calibration_cannot_be_changed_and_says_where_it_comes_from() -> None:
     assert calibration.fitted_on == "photos made in a test"
     with pytest.raises(dataclasses.FrozenInstanceError):
         calibration.temperature = 2.0  # type: ignore[misc]
+
+
+def test_a_quality_limit_refuses_hardly_any_photo_as_it_is() -> None:
+    quality = np.linspace(1.0, 100.0, 200)
+    limit = least_judgeable(quality, quality > 50.0, np.ones(200, bool))
+    assert 0.0 < (quality < limit).mean() <= MAX_QUALITY_REFUSALS + 1 / 200

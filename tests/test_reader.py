@@ -464,14 +464,18 @@ def test_megapixels_of_each_format_are_those_of_the_docstring():
             read_image(make(megapixels * 500 + 500, 2000))
 
 
-def test_a_file_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [b"more", b""], ids=["longer", "as long"])
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: bytes
+) -> None:
     file = tmp_path / "photo.png"
     Image.new("RGB", (80, 70)).save(file)
     look = os.fstat
 
     def look_then_write(descriptor: int) -> os.stat_result:
         status = look(descriptor)
-        file.write_bytes(file.read_bytes() + b"more")
+        file.write_bytes(file.read_bytes() + more)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
         return status
 
     monkeypatch.setattr(os, "fstat", look_then_write)

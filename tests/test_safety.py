@@ -206,7 +206,7 @@ def test_every_line_of_a_text_that_names_an_avoided_treatment_says_so(
         for reason in reasons(context):
             assert f") {reason}: " in section
         untold = [name for field, name in REASONS.items() if getattr(context, field) is None]
-        assert (", ".join(untold) in " ".join(section.split())) and ("Not told" in section) == bool(untold)
+        assert (", ".join(untold) in " ".join(section.split())) and ("Not given" in section) == bool(untold)
 
 
 @pytest.mark.parametrize("width", [60, 100])
@@ -338,11 +338,11 @@ def test_isotretinoin_in_pregnancy_stands_first_and_concerns_no_treatment() -> N
 
 def test_nothing_told_says_how_to_ask_and_no_rule_says_so() -> None:
     for text in (plan("boxcar", ()).to_text(), plan("boxcar", (), None).to_text()):
-        assert "No cautions for one person are shown" in text and "--keloid-history" in text
+        assert "No personal cautions are shown" in text and "--keloid-history" in text
         assert "AVOID" not in text and "CAUTION" not in text
     benign = plan("boxcar", (), Context(pregnant=False)).to_text()
     assert "None of our rules applies" in benign
-    assert "Not told, so no cautions for it: skin type, isotretinoin, active acne, keloid history." in benign
+    assert "Not given, so no cautions for: skin type, isotretinoin, active acne, keloid history." in benign
     assert everything()["cautions"] == [] and everything()["context"] is None
 
 
@@ -365,7 +365,7 @@ def test_the_documents_claims_stay_as_they_are() -> None:
         ("skin_type", 2.5, "whole number from 1 to 6, got 2.5"),
         ("skin_type", True, "whole number from 1 to 6, got True"),
         ("skin_type", "IV", "whole number from 1 to 6, got 'IV'"),
-        ("isotretinoin_months", -1, r"0 \(taken now\) or the months since then, got -1"),
+        ("isotretinoin_months", -1, r"0 \(taken now\) or the months since the last dose, got -1"),
         ("isotretinoin_months", float("nan"), "got nan"),
         ("isotretinoin_months", float("inf"), "got inf"),
         ("isotretinoin_months", "3", "got '3'"),

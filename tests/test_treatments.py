@@ -382,12 +382,12 @@ def test_good_data_are_read():
         ("sessions = [3, 4]", "sessions = [3, true]", "must be a number, got True"),
         ("sessions = [3, 4]", "sessions = { about = 3 }", "sessions must be"),
         ("sessions = [3, 4]", "weeks = [3, 4]", r"unknown \['weeks'\]"),
-        ('says = "that"\nsessions', 'says = " "\nsessions', "says must be a text that is not empty"),
+        ('says = "that"\nsessions', 'says = " "\nsessions', "says must be a non-empty string"),
         (', { says = "that", sources = ["001"] }', "", "at least two sides, got 1"),
-        ('sources = ["001"]', 'sources = ["000"]', "disagreement 'd': its sides are of"),
-        ('says = "this"\ndisputed = ["d"]', 'says = "this"\ndisputed = ["e"]', "'e', which is no disagreement"),
+        ('sources = ["001"]', 'sources = ["000"]', "disagreement 'd': sides cite"),
+        ('says = "this"\ndisputed = ["d"]', 'says = "this"\ndisputed = ["e"]', "unknown disagreement 'e'"),
         ('nature = "figures"', 'nature = "quarrel"', "unknown nature 'quarrel'"),
-        ('subject = "s"', "", r"lacks \['subject'\]"),
+        ('subject = "s"', "", r"missing \['subject'\]"),
         ('file = "001_b.txt"', 'file = "b.txt"', "file name must begin with '001_'"),
     ],
 )
@@ -408,3 +408,8 @@ def test_import_is_light():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_treatment_of_a_type_says_how_its_procedure_works():
+    claims = [claim for treatment in plan("ice_pick", []).types[0].treatments for claim in treatment.claims]
+    assert any(claim.about == (PROCEDURE,) for claim in claims)

@@ -1,1 +1,1 @@
-"""Scar types go in; what the documents say about treating them comes out, with cautions for a person."""
+"""Treatments that the five documents name for each scar type, with cautions for the person."""

@@ -1,4 +1,4 @@
-"""Read and check `documents.toml`: every claim names the document that makes it."""
+"""Reader and validator of `documents.toml`, in which every claim names its source document."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS: Final = {
     "prevention": "Prevention",
     "after_care": "After-care",
 }
-"""The kinds of treatment with their headings, in display order."""
+"""Treatment kinds and their headings, in display order."""
 
 FACT_TOPICS: Final = {
     "morphology": "Shape and depth",
@@ -34,19 +34,19 @@ FACT_TOPICS: Final = {
     "choice": "Choosing a treatment",
     "expectation": "What to expect",
 }
-"""The topics of facts with their headings, in display order."""
+"""Fact topics and their headings, in display order."""
 
 CLAIM_TOPICS: Final = ("effect", "ideal_for", "caution", "named", "method")
-"""The topics of a treatment's claims, in display order."""
+"""Topics of treatment claims, in display order."""
 
 GENERAL: Final = {"acne_scars": "acne scars", "acne": "acne", "skin": "skin"}
-"""What a claim can be about besides a scar type."""
+"""Subjects of claims other than scar types, with display names."""
 
 PROCEDURE: Final = "procedure"
-"""Subject of claims about how a treatment works for any scar. They are shown with the treatment under every type."""
+"""Subject of claims about how a treatment works for any scar. Such claims appear under every scar type."""
 
 SUBJECTS: Final = {**DISPLAY_NAMES, **GENERAL, PROCEDURE: "method"}
-"""Everything a claim can be about, with display names."""
+"""All subjects of claims, with display names."""
 
 FIGURES: Final = {
     "improvement_percent": ("improvement", "%"),
@@ -63,7 +63,7 @@ FIGURES: Final = {
     "visits": ("visits", ""),
     "over_months": ("over", "months"),
 }
-"""The quantities of figures: the words before the value, and the unit."""
+"""Quantities of figures: the words before the value, and the unit."""
 
 NATURES: Final = {
     "contradiction": "contradiction",
@@ -71,12 +71,19 @@ NATURES: Final = {
     "emphasis": "difference of emphasis",
     "terms": "difference of terms",
 }
-"""The kinds of disagreement, the most serious first."""
+"""Kinds of disagreement, most serious first."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A source document: the number at the start of its file name, the file name, its subject and the kind of text."""
+    """One of the five source documents.
+
+    Attributes:
+        number: number at the start of the file name.
+        file: file name.
+        title: subject.
+        kind: kind of text.
+    """
 
     number: str
     file: str
@@ -86,13 +93,14 @@ class Document:
 
 @dataclass(frozen=True)
 class Figure:
-    """A quantity as given by a document.
+    """Quantity as stated in a document.
 
     Attributes:
-        quantity: a key of `FIGURES`; it names the unit.
-        low, high: the bounds; None if the document gives none.
-        exclusive: whether the only bound is excluded ("more than 60", "less than 2").
-        words: the document's wording if it gives no number ("minimal"), else None.
+        quantity: key of `FIGURES`, which gives the unit.
+        low: lower bound; None if the document gives none.
+        high: upper bound; None if the document gives none.
+        exclusive: True if the single bound is exclusive ("more than 60", "less than 2").
+        words: wording of the document if it gives no number ("minimal"), else None.
     """
 
     quantity: str
@@ -103,7 +111,7 @@ class Figure:
 
     @property
     def value(self) -> str:
-        """The value with its unit, for display: "30-60 %", "more than 60 %", "minimal"."""
+        """Value with its unit, for display: "30-60 %", "more than 60 %", "minimal"."""
         if self.words is not None:
             return self.words
         if self.high is None:
@@ -125,15 +133,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of one document.
+    """Single statement from a single document.
 
     Attributes:
-        topic: a key of `FACT_TOPICS` or, in a treatment, of `CLAIM_TOPICS`.
-        about: what the statement is about, keys of `SUBJECTS`.
-        says: the statement in our words.
+        topic: key of `FACT_TOPICS`, or one of `CLAIM_TOPICS` in a treatment.
+        about: subjects of the statement, keys of `SUBJECTS`.
+        says: statement in our own words.
         document: file name of the document.
-        figures: the quantities in the statement.
-        disputed: ids of the disagreements that involve it.
+        figures: quantities in the statement.
+        disputed: ids of the disagreements that involve this claim.
     """
 
     topic: str
@@ -145,7 +153,7 @@ class Claim:
 
     @property
     def text(self) -> str:
-        """The statement, preceded by its figures."""
+        """Statement, preceded by its figures."""
         return f"{', '.join(map(str, self.figures))}; {self.says}" if self.figures else self.says
 
     def to_dict(self) -> dict[str, Any]:
@@ -162,13 +170,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Treatment:
-    """A treatment, a preventive habit or a step of after-care, with the documents' claims about it.
+    """Treatment, preventive habit or after-care step, with the documents' claims about it.
 
     Attributes:
-        id: short name, unique.
+        id: unique short name.
         name: display name.
-        kind: a key of `KINDS`.
-        claims: the documents' claims, each with its file name.
+        kind: key of `KINDS`.
+        claims: claims of the documents, each with its file name.
     """
 
     id: str
@@ -189,7 +197,7 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a disagreement: the statement, and the file names of the documents that make it."""
+    """One side of a disagreement: a statement, and the file names of the documents that make it."""
 
     says: str
     documents: tuple[str, ...]
@@ -197,14 +205,14 @@ class Side:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Contradictory statements, of several documents or within one.
+    """Conflicting statements, from several documents or within one.
 
     Attributes:
-        id: short name, unique; `Claim.disputed` refers to it.
-        subject: what the disagreement is about.
-        nature: kind of disagreement, a key of `NATURES`.
-        about: what the statements are about, keys of `SUBJECTS`.
-        sides: the statements, two or more.
+        id: unique short name; `Claim.disputed` refers to it.
+        subject: topic of the disagreement.
+        nature: kind of disagreement, key of `NATURES`.
+        about: subjects of the statements, keys of `SUBJECTS`.
+        sides: two or more conflicting statements.
     """
 
     id: str
@@ -215,7 +223,7 @@ class Disagreement:
 
     @property
     def within_document(self) -> bool:
-        """Whether a single document contradicts itself."""
+        """True if a single document contradicts itself."""
         return len({file for side in self.sides for file in side.documents}) == 1
 
     def to_dict(self) -> dict[str, Any]:
@@ -232,7 +240,7 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Everything the data file holds."""
+    """Contents of `documents.toml`."""
 
     documents: tuple[Document, ...]
     facts: tuple[Claim, ...]
@@ -242,15 +250,15 @@ class Catalogue:
 
 @cache
 def catalogue() -> Catalogue:
-    """Return the bundled data, read once."""
+    """Return the bundled catalogue. The file is read once."""
     return read_catalogue(Path(__file__).with_name("documents.toml").read_text(encoding="utf-8"))
 
 
 def read_catalogue(text: str) -> Catalogue:
-    """Read and check data in the format of `documents.toml`.
+    """Parse and validate text in the format of `documents.toml`.
 
     Raises:
-        ValueError: something is missing, unknown or contradictory; the message says where.
+        ValueError: an entry is missing, unknown or inconsistent; the message gives its place.
     """
     data = tomllib.loads(text)
     _check_keys("the file", data, {"documents", "fact", "treatment", "disagreement"})
@@ -263,7 +271,7 @@ def read_catalogue(text: str) -> Catalogue:
     for what, records in (("treatment", treatments), ("disagreement", disagreements)):
         ids = [record.id for record in records]
         if doubled := sorted({name for name in ids if ids.count(name) > 1}):
-            raise ValueError(f"{what} ids must be unique, got {doubled} more than once")
+            raise ValueError(f"{what} ids must be unique; duplicates: {doubled}")
     _check_disputes([*facts, *(claim for treatment in treatments for claim in treatment.claims)], disagreements)
     return Catalogue(documents, facts, treatments, tuple(disagreements))
 
@@ -273,7 +281,7 @@ def _read_document(number: str, entry: dict[str, Any]) -> Document:
     _check_keys(where, entry, {"file", "title", "kind"})
     document = Document(number, *(_text(where, entry, key) for key in ("file", "title", "kind")))
     if not document.file.startswith(f"{number}_"):
-        raise ValueError(f"{where}: its file name must begin with '{number}_', got {document.file!r}")
+        raise ValueError(f"{where}: file name must begin with '{number}_', got {document.file!r}")
     return document
 
 
@@ -306,7 +314,7 @@ def _read_claims(what: str, entries: list[Any], topics: Collection[str], files: 
 
 
 def _read_figure(where: str, quantity: str, value: Any) -> Figure:
-    """Parse `[low, high]`, a number, an open bound or words."""
+    """Parse a figure: `[low, high]`, a number, a single bound or words."""
 
     def number(candidate: object) -> float:
         if isinstance(candidate, bool) or not isinstance(candidate, int | float):
@@ -353,18 +361,18 @@ def _read_disagreement(entry: dict[str, Any], files: dict[str, str]) -> Disagree
 
 
 def _check_disputes(claims: Sequence[Claim], disagreements: Sequence[Disagreement]) -> None:
-    """Refuse a disagreement whose sides and disputed claims come from different documents."""
+    """Raise ValueError if the sides of a disagreement and its disputed claims come from different documents."""
     known = {found.id for found in disagreements}
     for claim in claims:
         for name in claim.disputed:
             if name not in known:
-                raise ValueError(f"claim {claim.says!r}: disputed names {name!r}, which is no disagreement")
+                raise ValueError(f"claim {claim.says!r}: disputed has unknown disagreement {name!r}")
     for found in disagreements:
         sides = sorted({file for side in found.sides for file in side.documents})
         claimed = sorted({claim.document for claim in claims if found.id in claim.disputed})
         if sides != claimed:
             raise ValueError(
-                f"disagreement {found.id!r}: its sides are of {sides}, but the claims that name it are of {claimed}"
+                f"disagreement {found.id!r}: sides cite {sides}, but the claims that refer to it cite {claimed}"
             )
 
 
@@ -372,7 +380,7 @@ def _check_keys(where: str, entry: object, required: Collection[str], optional: 
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: must be a table, got {entry!r}")
     if missing := sorted(set(required) - set(entry)):
-        raise ValueError(f"{where}: lacks {missing}; it has {sorted(entry)}")
+        raise ValueError(f"{where}: missing {missing}; got {sorted(entry)}")
     if unknown := sorted(set(entry) - set(required) - set(optional)):
         raise ValueError(f"{where}: unknown {unknown}; known are {sorted({*required, *optional})}")
 
@@ -380,7 +388,7 @@ def _check_keys(where: str, entry: object, required: Collection[str], optional: 
 def _text(where: str, entry: dict[str, Any], key: str) -> str:
     value = entry[key]
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{where}: {key} must be a text that is not empty, got {value!r}")
+        raise ValueError(f"{where}: {key} must be a non-empty string, got {value!r}")
     return value
 
 
@@ -394,5 +402,5 @@ def _known(where: str, entry: dict[str, Any], key: str, known: Collection[str]) 
 def _all_known(where: str, entry: dict[str, Any], key: str, known: Collection[str]) -> tuple[str, ...]:
     values = entry[key]
     if not isinstance(values, list) or not values:
-        raise ValueError(f"{where}: {key} must be a list that is not empty, got {values!r}")
+        raise ValueError(f"{where}: {key} must be a non-empty list, got {values!r}")
     return tuple(_known(where, {key: value}, key, known) for value in values)

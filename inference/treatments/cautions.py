@@ -1,4 +1,4 @@
-"""Cautions from the clinical literature for the person described by the user, separate from the documents."""
+"""Cautions from the clinical literature for a person described by the user. The five documents play no part."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, Final
 from ...datasets.errors import ScarlensError
 
 LEVELS: Final = ("avoid", "caution")
-"""The levels of cautions, the most serious first."""
+"""Caution levels, most serious first."""
 
 SKIN_TYPES: Final = ("I", "II", "III", "IV", "V", "VI")
-"""Fitzpatrick skin types 1 to 6 in the usual notation."""
+"""Fitzpatrick skin types 1 to 6 as Roman numerals."""
 
 REASONS: Final = {
     "skin_type": "skin type",
@@ -25,32 +25,32 @@ REASONS: Final = {
     "active_acne": "active acne",
     "keloid_history": "keloid history",
 }
-"""Display names of the fields of a `Context`. A rule's reason is one of them."""
+"""Display names of the `Context` fields. The reason of a rule is one of these names."""
 
-CAUTIONS_HEADING: Final = "Cautions for what you told us (from the literature, not from the documents)"
-"""Heading of the sentences of an `Advice`."""
+CAUTIONS_HEADING: Final = "Cautions for this person (from the literature, not from the documents)"
+"""Heading above the sentences of an `Advice`."""
 
 ASK_FOR_CAUTIONS: Final = (
-    "No cautions for one person are shown: ask with "
+    "No personal cautions are shown. To see them, give "
     "--skin-type, --pregnant, --isotretinoin-months, --active-acne, --keloid-history."
 )
-"""Shown if nothing was said about the person, so that the absence of cautions is not read as safe."""
+"""Shown if nothing is known about the person, so that nobody takes the absence of cautions for safety."""
 
 
 class ContextError(ScarlensError, ValueError):
-    """A value about the person is impossible; the message says what was expected."""
+    """Invalid value in a `Context`; the message gives the expected values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What the user says about the person in the photo. None means not said, which differs from no.
+    """Facts about the person in the photo, given by the user. None means not given, which differs from no.
 
     Attributes:
         skin_type: Fitzpatrick skin type, 1 to 6.
-        pregnant: whether the person is pregnant.
+        pregnant: True if the person is pregnant.
         isotretinoin_months: months since the last dose of oral isotretinoin; 0 means taken now.
-        active_acne: whether there is acne besides scars.
-        keloid_history: whether the person ever had a keloid or another scar that grew beyond its wound.
+        active_acne: True if the person has acne as well as scars.
+        keloid_history: True if the person ever had a keloid or another scar that grew beyond its wound.
 
     Raises:
         ContextError: a value is out of range or of the wrong type.
@@ -63,30 +63,30 @@ class Context:
     keloid_history: bool | None = None
 
     def __post_init__(self) -> None:
-        """Refuse impossible values."""
+        """Raise ContextError for invalid values."""
         kind, months = self.skin_type, self.isotretinoin_months
         if kind is not None and (not _is_number(kind) or kind not in range(1, len(SKIN_TYPES) + 1)):
             raise ContextError(f"skin_type must be a Fitzpatrick skin type, a whole number from 1 to 6, got {kind!r}")
         if months is not None and not (_is_number(months) and 0 <= months < math.inf):
-            raise ContextError(f"isotretinoin_months must be 0 (taken now) or the months since then, got {months!r}")
+            raise ContextError(f"isotretinoin_months must be 0 (taken now) or the months since the last dose, got {months!r}")
         for name in ("pregnant", "active_acne", "keloid_history"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, bool):
-                raise ContextError(f"{name} must be True, False or None (not told), got {value!r}")
+                raise ContextError(f"{name} must be True, False or None (not given), got {value!r}")
 
     @property
     def not_told(self) -> tuple[str, ...]:
-        """What the user did not say, as display names."""
+        """Display names of the fields that are None."""
         return tuple(name for field, name in REASONS.items() if getattr(self, field) is None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; None for what was not said."""
+        """Return the context as plain JSON types; fields that were not given are None."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Source:
-    """The source of a caution: the citation, and the address of the page that was read."""
+    """Source of a caution: the citation, and the URL of the page we read it in, or "REFERENCES.md"."""
 
     citation: str
     verified: str
@@ -94,14 +94,14 @@ class Source:
 
 @dataclass(frozen=True)
 class SafetyCaution:
-    """A caution for one treatment, or for the person with any treatment.
+    """Caution for one treatment, or for the person whatever the treatment.
 
     Attributes:
         level: "avoid", "caution", or "note" if it concerns no particular treatment.
-        reason: what about the person triggers it, such as "keloid history".
-        says: the caution as a sentence in our words.
-        sources: the literature it comes from.
-        number: its position, from 1, among the cautions for a context.
+        reason: fact about the person that triggers the caution, such as "keloid history".
+        says: caution as a sentence in our own words.
+        sources: literature that supports the caution.
+        number: position among the cautions for a context, from 1.
     """
 
     level: str
@@ -117,7 +117,7 @@ class SafetyCaution:
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of `safety.toml`: when it applies, the ids of the treatments it concerns, and why."""
+    """Rule of `safety.toml`: when it applies, the ids of the treatments to which it applies, and why."""
 
     reason: str
     when: dict[str, Any]
@@ -127,41 +127,41 @@ class Rule:
     sources: tuple[Source, ...]
 
     def holds(self, context: Context) -> bool:
-        """Whether everything the rule asks for was told."""
+        """Return True if the context meets every condition of the rule."""
         return all(_holds(context, condition, value) for condition, value in self.when.items())
 
     def level(self, treatment: str) -> str | None:
-        """Return the rule's level for a treatment's id, or None if it does not concern it."""
+        """Return the level of the rule for a treatment id, or None if the rule does not apply to that treatment."""
         return next((level for level in LEVELS if treatment in getattr(self, level)), None)
 
 
 @dataclass(frozen=True)
 class Advice:
-    """The cautions for one context, and how they are shown with a treatment's name.
+    """Cautions for one context, and their display next to treatment names.
 
     Attributes:
-        context: what the user said, or None.
-        rules: the rules that apply, in the order of their numbers.
+        context: facts about the person, or None.
+        rules: rules that apply, in the order of their numbers.
     """
 
     context: Context | None
     rules: tuple[Rule, ...]
 
     def cautions(self, treatment: str) -> tuple[SafetyCaution, ...]:
-        """Return the cautions for a treatment's id, the most serious first."""
+        """Return the cautions for a treatment id, most serious first."""
         found = [(rule.level(treatment), number, rule) for number, rule in enumerate(self.rules, 1)]
         known = [_caution(rule, level, number) for level, number, rule in found if level is not None]
         return tuple(sorted(known, key=lambda caution: LEVELS.index(caution.level)))
 
     def all_cautions(self) -> tuple[SafetyCaution, ...]:
-        """Return every caution for the context, including those that concern no treatment."""
+        """Return all cautions for the context, including those tied to no treatment."""
         return tuple(
             _caution(rule, next((level for level in LEVELS if getattr(rule, level)), "note"), number)
             for number, rule in enumerate(self.rules, 1)
         )
 
     def warning(self, treatment: str) -> str:
-        """Return a short warning for a treatment's id, such as "AVOID: keloid history (2)", or an empty text."""
+        """Return a short warning for a treatment id, such as "AVOID: keloid history (2)", or an empty string."""
         parts = []
         for level in LEVELS:
             reasons = [f"{c.reason} ({c.number})" for c in self.cautions(treatment) if c.level == level]
@@ -170,17 +170,17 @@ class Advice:
         return "; ".join(parts)
 
     def label(self, treatment: str, name: str) -> str:
-        """Return a treatment's name with its cautions in brackets."""
+        """Return a treatment name followed by its cautions in brackets."""
         warning = self.warning(treatment)
         return f"{name} [{warning}]" if warning else name
 
     @property
     def avoided(self) -> frozenset[str]:
-        """Ids of the treatments to be avoided."""
+        """Ids of the treatments to avoid."""
         return frozenset(name for rule in self.rules for name in rule.avoid)
 
     def marked(self, text: str) -> str:
-        """Return running text with "[AVOID]" after each word for a treatment to avoid."""
+        """Return text with "[AVOID]" added after each mention of a treatment to avoid."""
         avoided, treatments = self.avoided, mentions()
         if not avoided:
             return text
@@ -188,7 +188,7 @@ class Advice:
         return pattern.sub(lambda word: word[0] + "[AVOID]" * (treatments[word[1].lower()] in avoided), text)
 
     def sentences(self) -> list[str]:
-        """Return the cautions as numbered sentences with their sources, then what was not said."""
+        """Return the cautions as numbered sentences with their sources, then the facts that were not given."""
         if self.context is None:
             return []
         lines = [
@@ -197,11 +197,11 @@ class Advice:
         ]
         lines = lines or ["None of our rules applies. That does not make a treatment safe."]
         if self.context.not_told:
-            lines.append(f"Not told, so no cautions for it: {', '.join(self.context.not_told)}.")
+            lines.append(f"Not given, so no cautions for: {', '.join(self.context.not_told)}.")
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the context and all its cautions as plain JSON types."""
+        """Return the context and its cautions as plain JSON types."""
         return {
             "context": None if self.context is None else self.context.to_dict(),
             "not_told": [] if self.context is None else list(self.context.not_told),
@@ -211,10 +211,10 @@ class Advice:
 
 
 def advise(context: Context | None) -> Advice:
-    """Return the cautions for a context; none for None.
+    """Return the cautions for a context. None gives no cautions.
 
     Raises:
-        ContextError: not a context.
+        ContextError: `context` is neither a `Context` nor None.
     """
     if context is None:
         return Advice(None, ())
@@ -227,7 +227,7 @@ def read_skin_type(spelling: str) -> int:
     """Parse a Fitzpatrick skin type, "1" to "6" or "I" to "VI".
 
     Raises:
-        ContextError: anything else.
+        ContextError: any other spelling.
     """
     name = spelling.strip().upper()
     for number, roman in enumerate(SKIN_TYPES, 1):
@@ -239,7 +239,7 @@ def read_skin_type(spelling: str) -> int:
 def told(
     skin_type: str | None, pregnant: bool | None, months: float | None, acne: bool | None, keloids: bool | None
 ) -> Context | None:
-    """Return the context from command-line options, or None if none was given.
+    """Return the context for command-line options, or None if all options are None.
 
     Raises:
         ContextError: unknown skin type, or months out of range.
@@ -256,7 +256,7 @@ def told(
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """Return the bundled rules, read once."""
+    """Return the bundled rules. The file is read once."""
     sources = {name: Source(**entry) for name, entry in _data()["sources"].items()}
     return tuple(
         Rule(
@@ -278,7 +278,7 @@ def _data() -> dict[str, Any]:
 
 @cache
 def mentions() -> dict[str, str]:
-    """Return lower-case words for treatments in running text, with the treatment's id; longer words first."""
+    """Return a map from lower-case mentions of treatments in text to treatment ids, longest mention first."""
     treatments = {word.lower(): name for name, words in _data()["mentions"].items() for word in words}
     return {word: treatments[word] for word in sorted(treatments, key=len, reverse=True)}
 

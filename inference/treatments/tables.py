@@ -1,4 +1,4 @@
-"""The documents' tables and claims as rich text for a terminal: `scarlens treatments`."""
+"""Rich tables of the documents' claims for the terminal, printed by `scarlens treatments`."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from .plan import HABITS, TypePlan, plan
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-_FILE = "not bold dim"  # the style of a document's file name
+_FILE = "not bold dim"  # style of a document's file name
 _OUTCOMES = ("improvement_percent", "sessions", "downtime_days", "lasts_months")
 
 
 def print_tables(console: Console, scar_type: str | None = None, context: Context | None = None) -> None:
-    """Print what the documents say about one scar type, or all three, with the cautions for a context.
+    """Print what the documents say about one scar type or all three, with the cautions for a context.
 
     Args:
         console: console to print to; the layout needs 80 columns or more.
-        scar_type: a scar type in any recognised spelling, or None for all three.
-        context: what the user says about the person, or None.
+        scar_type: scar type in any recognised spelling, or None for all three.
+        context: facts about the person, or None.
 
     Raises:
         ScarTypeError: unknown type.
-        ContextError: not a context.
+        ContextError: `context` is neither a `Context` nor None.
     """
     for renderable in tables(scar_type, context):
         console.print(renderable)
 
 
 def tables(scar_type: str | None = None, context: Context | None = None) -> list[RenderableType]:
-    """Return the renderables that `print_tables` prints, in order."""
+    """Return the renderables printed by `print_tables`, in order."""
     advice = advise(context)
     chosen = plan(None, SCAR_TYPES if scar_type is None else [scar_type])
     sections: list[RenderableType] = [_types_table(chosen.types, advice)]
@@ -70,13 +70,13 @@ def tables(scar_type: str | None = None, context: Context | None = None) -> list
             sections += _disagreements(f"{part.title}: where the documents disagree", part.disagreements, advice)
     sections += _safety(advice)
     sections.append(_documents_table(advice))
-    return [*sections, Text("The figures are the documents' own; they cite no study for them."), Text(NOTICE, "bold")]
+    return [*sections, Text("The figures are from the documents, which cite no study for them."), Text(NOTICE, "bold")]
 
 
 def _types_table(types: Sequence[TypePlan], advice: Advice) -> Table:
-    """Return the comparison of scar types, from the documents that describe the shape of all three.
+    """Return a comparison of the scar types, from the documents that describe the shape of all three.
 
-    With cautions, treatments are listed below the shape, because the third column is too narrow for warnings.
+    If there are cautions, treatments are listed below the shape: the third column is too narrow for warnings.
     """
     every = plan(None, SCAR_TYPES).types
     comparing = [document.file for document in catalogue().documents if all(_shapes(p, document.file) for p in every)]
@@ -102,9 +102,9 @@ def _shapes(part: TypePlan, file: str) -> list[Claim]:
 
 
 def _figure_tables(part: TypePlan, advice: Advice) -> list[RenderableType]:
-    """Return tables of non-surgical outcomes and surgical procedures, or a line if there are no figures."""
+    """Return tables of non-surgical outcomes and surgical procedures; if no figures exist, one line that says so."""
     if advice.rules and any(claim.figures for treatment in part.treatments for claim in treatment.claims):
-        return []  # their columns are too narrow for a warning, and the tables of claims have every figure
+        return []  # columns are too narrow for warnings; the tables of claims have every figure
     heads = [FIGURES[quantity][0].capitalize() for quantity in _OUTCOMES]
     outcomes = _table(f"{part.title}: outcomes of non-surgical options", "Treatment", *heads)
     procedures = _table(f"{part.title}: surgical procedures", "Procedure", "Ideal for", "Recovery", "Improvement")
@@ -123,16 +123,16 @@ def _figure_tables(part: TypePlan, advice: Advice) -> list[RenderableType]:
                 outcomes.add_row(name, *(_values(claims, quantity) for quantity in _OUTCOMES))
                 outcomes.add_section()
     found: list[RenderableType] = [table for table in (outcomes, procedures) if table.row_count]
-    return found or [Text(f"{part.title}: no document gives a figure for their treatment.\n", "bold")]
+    return found or [Text(f"{part.title}: no document gives figures for their treatment.\n", "bold")]
 
 
 def _values(claims: Iterable[Claim], quantity: str) -> str:
-    """Return all values of a quantity in the claims."""
+    """Return all values of a quantity in the claims, separated by slashes."""
     return " / ".join(figure.value for claim in claims for figure in claim.figures if figure.quantity == quantity)
 
 
 def _facts(part: TypePlan, found: Sequence[Disagreement], advice: Advice) -> list[RenderableType]:
-    """Return the facts of a part, grouped by topic."""
+    """Return a table of the facts about a type, grouped by topic."""
     table = _table(f"{part.title}: facts")
     for topic, heading in FACT_TOPICS.items():
         claims = [fact for fact in part.facts if fact.topic == topic]
@@ -144,7 +144,7 @@ def _facts(part: TypePlan, found: Sequence[Disagreement], advice: Advice) -> lis
 def _claims(
     part: TypePlan | None, treatments: Sequence[Treatment], found: Sequence[Disagreement], advice: Advice
 ) -> list[RenderableType]:
-    """Return every claim about the treatments: one table for each kind, one group for each treatment."""
+    """Return all claims about the treatments: one table per kind, one row per treatment."""
     subject = None if part is None else part.scar_type or "acne_scars"
     kinds = []
     for kind, heading in KINDS.items():
@@ -161,7 +161,7 @@ def _claims(
 
 
 def _disagreements(title: str, found: Sequence[Disagreement], advice: Advice) -> list[RenderableType]:
-    """Return the disagreements, the most serious first, each with its sides."""
+    """Return a table of the disagreements in the given order, each with its sides."""
     table = _table(title)
     for disagreement in found:
         nature = NATURES[disagreement.nature] + (", within one document" if disagreement.within_document else "")
@@ -175,14 +175,14 @@ def _disagreements(title: str, found: Sequence[Disagreement], advice: Advice) ->
 
 
 def _safety(advice: Advice) -> list[RenderableType]:
-    """Return the cautions for the context, or how to ask for them if there is none."""
+    """Return the cautions for the context; without a context, say how to get them."""
     if advice.context is None:
         return [Text(f"{ASK_FOR_CAUTIONS}\n")]
     return [Text(CAUTIONS_HEADING, "bold red"), *(Text(f"{sentence}\n") for sentence in advice.sentences())]
 
 
 def _labelled(treatment: Treatment, advice: Advice) -> Text:
-    """Return a treatment's name followed by its cautions in colour."""
+    """Return a treatment name followed by its cautions in colour."""
     label = Text(advice.label(treatment.id, treatment.name))
     label.stylize(_style(advice.warning(treatment.id)), len(treatment.name))
     return label
@@ -200,11 +200,11 @@ def _documents_table(advice: Advice) -> Table:
 
 
 def _table(title: str, *heads: str) -> Table:
-    """Return an empty table with these heads, or without heads and with a narrow and a wide column."""
+    """Return an empty table with the given column headings; without headings, a narrow and a wide column."""
     style = {"box": box.SIMPLE_HEAD if heads else box.SIMPLE, "title_justify": "left", "title_style": "bold cyan"}
     table = Table(title=title, show_header=bool(heads), expand=True, padding=(0, 1, 0, 0), pad_edge=False, **style)
     for number, head in enumerate(heads):
-        # A file name stands whole in the first column of figures; rich would squeeze a column without a fixed width.
+        # The first column of figures must hold a whole file name; rich shrinks columns without a fixed width.
         table.add_column(head, width=24 if number == 0 and len(heads) > 3 else None)
     if not heads:
         table.add_column(width=24)
@@ -213,14 +213,14 @@ def _table(title: str, *heads: str) -> Table:
 
 
 def _add_group(table: Table, name: Text, lines: Sequence[Text]) -> None:
-    """Add lines that share a name as one row, with a rule below."""
+    """Add one row with a name and its lines, followed by a horizontal rule. Adds nothing if there are no lines."""
     if lines:
         table.add_row(name, Text("\n").join(lines))
         table.add_section()
 
 
 def _sentence(claim: Claim, found: Sequence[Disagreement], subject: str | None, advice: Advice) -> Text:
-    """Return a claim as one paragraph: its subject (unless it is `subject`), the statement and the file."""
+    """Return a claim as one paragraph: its subject (unless it is `subject`), the statement and the file name."""
     text = Text("- ")
     if subject not in claim.about and (claim.about != (PROCEDURE,) or claim.topic != "caution"):
         text.append(f"{_subjects(claim)}: ", "green")
