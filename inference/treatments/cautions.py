@@ -68,7 +68,9 @@ class Context:
         if kind is not None and (not _is_number(kind) or kind not in range(1, len(SKIN_TYPES) + 1)):
             raise ContextError(f"skin_type must be a Fitzpatrick skin type, a whole number from 1 to 6, got {kind!r}")
         if months is not None and not (_is_number(months) and 0 <= months < math.inf):
-            raise ContextError(f"isotretinoin_months must be 0 (taken now) or the months since the last dose, got {months!r}")
+            raise ContextError(
+                f"isotretinoin_months must be 0 (taken now) or the months since the last dose, got {months!r}"
+            )
         for name in ("pregnant", "active_acne", "keloid_history"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, bool):
