@@ -74,15 +74,8 @@ app.add_typer(measuring)
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(f"scarlens {_version()}, model {_model()}")
+        print(f"scarlens {metadata.version('scarlens')}, model {_model()}")
         raise typer.Exit
-
-
-def _version() -> str:
-    try:
-        return metadata.version("scarlens")
-    except metadata.PackageNotFoundError:
-        return "of a checkout that is not installed"
 
 
 def _model() -> str:
