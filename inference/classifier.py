@@ -52,10 +52,10 @@ class Classifier:
         return self._engine.card.model_id
 
     def predict(self, image: Source, *, context: Context | None = None) -> Prediction:
-        """Classify one photo: a path, the bytes of an image file, or RGB uint8 [H, W, 3].
+        """Classify one photo: a path, an open file, bytes, an array, a `PIL.Image` or a torch tensor.
 
         Args:
-            image: the photo.
+            image: the photo; see `sources.Source` for shapes, types and ranges.
             context: what the user says about the person. It adds cautions to treatments and changes no probability.
 
         Raises:

@@ -118,7 +118,7 @@ def predict(
 
 def _predict_one(answer: Callable[[Path | bytes], Prediction], photo: Path, picture: Path | None) -> Prediction:
     """Classify a photo and write its overlay. If the overlay cannot be written, that is the photo's error."""
-    from ..datasets.reading.reader import ImageReadError, read_image
+    from ..datasets.reading.reader import MAX_PIXELS, ImageReadError, read_image, read_reduced
     from .regions import write_overlay
 
     source = _standard_input() if photo == _STDIN else photo
@@ -127,7 +127,9 @@ def _predict_one(answer: Callable[[Path | bytes], Prediction], photo: Path, pict
     except ImageReadError as error:
         raise ImageReadError(_name(photo), error.expected, error.found) from error
     if picture is not None:
-        write_overlay(picture, read_image(source), prediction.regions, prediction.scar_threshold)
+        large = prediction.width * prediction.height > MAX_PIXELS
+        pixels = read_reduced(source).pixels if large else read_image(source)
+        write_overlay(picture, pixels, prediction.regions, prediction.scar_threshold)
     return prediction
 
 
