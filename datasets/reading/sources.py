@@ -28,6 +28,13 @@ Source: TypeAlias = (
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _COLOURS: Final = (1, 3, 4)
 
+_LEFTOVERS: Final = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
+
+
+def is_leftover(name: str) -> bool:
+    """Return whether a file or folder is no photo by its name: hidden (".name"), or left by macOS, Windows or a NAS."""
+    return name.startswith(".") or name.casefold() in _LEFTOVERS
+
 
 def name_of(source: Source) -> str:
     """Return the name of a source in errors: its path, or its type in angle brackets."""

@@ -30,6 +30,7 @@ import pyarrow.parquet
 from ...datasets.errors import ScarlensError, printable
 from ...datasets.offline import stay_offline
 from ...datasets.reading.reader import MAX_BYTES
+from ...datasets.reading.sources import is_leftover
 from ..classifier import BUNDLED_CHECKPOINT, Classifier, load
 from ..engine import usable_cores
 from .folder import BatchSummary, classified, find_files, summary_of
@@ -191,7 +192,7 @@ def _find_objects(photos: _Place) -> Iterator[tuple[bytes, str | None]]:
     """Do what `folder.find_files` does, for an object store."""
     for entry in photos.files.get_file_info(pyarrow.fs.FileSelector(photos.path, recursive=True)):
         path = entry.path.removeprefix(f"{photos.path}/")
-        if entry.type != pyarrow.fs.FileType.Directory and not any(part.startswith(".") for part in path.split("/")):
+        if entry.type != pyarrow.fs.FileType.Directory and not any(map(is_leftover, path.split("/"))):
             yield os.fsencode(path), _too_large(entry.size or 0)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ...datasets.reading.sources import is_leftover
 from ...datasets.transform import FramedPhoto
 from ...datasets.writing.atomic import atomic_file
 from ..classifier import Classifier, load
@@ -64,7 +65,8 @@ def predict_folder(
 ) -> BatchSummary:
     """Classify every file below a folder. Writes a table of `COLUMNS` with one row per file, sorted by path.
 
-    Hidden files and folders (".name") and the output itself are skipped; linked folders are not entered. Anything that
+    Hidden files and folders (".name"), those that systems leave behind (`__MACOSX`, `Thumbs.db`, `desktop.ini`,
+    `@eaDir`) and the output itself are skipped; linked folders are not entered. Anything that
     is not a readable photo inside the folder gets a row with the error, including links that lead out of it and files
     that crash a decoder. The table appears once it is complete. Until then its rows are in a file with the same name
     plus ".partial", so an interrupted run leaves the old table untouched and can be resumed.
@@ -192,7 +194,7 @@ def find_files(root: Path, *, without: Sequence[Path] = ()) -> Iterator[tuple[by
                 inside = [
                     path + entry.name + (b"/" if entry.is_dir(follow_symlinks=False) else b"")
                     for entry in entries
-                    if not entry.name.startswith(b".") and path + entry.name not in left_out
+                    if not is_leftover(os.fsdecode(entry.name)) and path + entry.name not in left_out
                 ]
         except OSError as error:
             if not path:
