@@ -115,6 +115,9 @@ def _status(arguments: list[str]) -> int:
         return USER_ERROR
     except BrokenPipeError:
         return NOBODY_READS
+    except ModuleNotFoundError as error:  # of a light install
+        say(f"scarlens: this command needs {error.name}; in the checkout's folder: pip install .")
+        return USER_ERROR
     except (ScarlensError, OSError) as error:  # OSError: a full disk, a folder that may not be written
         say(f"scarlens: {error}")
         return USER_ERROR

@@ -226,7 +226,10 @@ def _batch_on_cluster(
     ),
 )
 def serve(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 8321,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8321,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. With another one than the default, other machines can use it.")
+    ] = "127.0.0.1",
     checkpoint: Checkpoint = None,
 ) -> None:
     """Serve a page for dropping photos, and an HTTP API, on this machine. Needs the extra 'serve'."""
@@ -237,7 +240,10 @@ def serve(
     from .web.server import serve as serve_page
 
     serve_page(
-        _classifier(checkpoint), port=port, started=lambda address: say(f"page: {address} until Ctrl-C. {NOTICE}")
+        _classifier(checkpoint),
+        port=port,
+        host=host,
+        started=lambda address: say(f"page: {address} until Ctrl-C. {NOTICE}"),
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXAMPLE: Final = Path(__file__).parent.parent / "datasets" / "rendering" / "examples" / "boxcar.jpg"
 """The bundled photo. Its name is the answer that the bundled checkpoint must give."""
 
-EXTRAS: Final = ("serve", "ray")
+EXTRAS: Final = ("serve", "dicom", "ray")
 """The extras that commands need."""
 
 _MODULES: Final = {

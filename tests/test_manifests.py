@@ -59,6 +59,7 @@ def test_the_subject_may_have_another_column(folder: Path):
 def test_the_command_line_takes_the_subject_column(folder: Path):
     (folder / "photos.csv").write_text("file,label,patient\nice pick/a.jpg,ice pick,7\n")
     command = [sys.executable, "-m", "scarlens", "audit", str(folder / "photos.csv"), "--out", str(folder / "audit")]
-    for column, message in (("person", "expected the columns file,label[,person]"), ("patient", "can be read")):
-        run = subprocess.run([*command, "--subject-column", column], capture_output=True, text=True)
-        assert run.returncode == 2 and message in run.stderr
+    run = subprocess.run([*command, "--subject-column", "person"], capture_output=True, text=True)
+    assert run.returncode == 2 and "expected the columns file,label[,person]" in run.stderr
+    run = subprocess.run([*command, "--subject-column", "patient"], capture_output=True, text=True)
+    assert run.returncode == 3 and "report:" in run.stderr

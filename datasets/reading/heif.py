@@ -23,7 +23,6 @@ class HeifPicture:
     """
 
     format = "HEIF"
-    tile = ()
 
     def __init__(self, image: HeifImage) -> None:
         """Wrap a picture of libheif, whose pixels are not decoded yet."""

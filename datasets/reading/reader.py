@@ -19,6 +19,7 @@ from PIL.Image import Image
 from ..errors import ScarlensError, printable
 from . import containers, tiff
 from .colour import ToSrgb, to_srgb
+from .dicom import open_dicom
 from .heif import open_heif
 from .opened import MAX_PIXELS, BadFileError, OpenedPicture, check_size
 from .reduction import ReducedPhoto, reduced, reduction_factor
@@ -43,6 +44,7 @@ _FORMATS: Final[dict[str, tuple[re.Pattern[bytes], Callable[[bytes], OpenedPictu
     "AVIF": (re.compile(rb".{4}ftyp(avi[fs]|m[is]f1.{4}(.{4}){0,20}?avi[fs])", re.DOTALL), containers.open_avif),
     "HEIF": (re.compile(rb".{4}ftyp(hei[cxms]|hev[cx]|m[is]f1)", re.DOTALL), open_heif),
     "PNM": (re.compile(rb"P[1-6]\s"), containers.open_pnm),
+    "DICOM": (re.compile(rb".{128}DICM", re.DOTALL), open_dicom),
 }
 
 # Pillow decodes these in Python, at about a microsecond per pixel: four seconds at most.
@@ -121,9 +123,9 @@ def _require_regular(status: os.stat_result) -> None:
 def read_image(source: Source, *, name: str | None = None) -> np.ndarray:
     """Return the first picture of a file, upright and opaque.
 
-    JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIF and PNM are recognised by content, not by name. Of several frames or
-    pages, the first is read, of a HEIF file the primary picture. EXIF orientation (in AVIF and HEIF their own rotation)
-    is applied; orientation in XMP alone is not.
+    JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIF, PNM and (with the extra `dicom`) DICOM are recognised by content, not
+    by name. Of several frames or pages, the first is read, of a HEIF file the primary picture. EXIF orientation (in
+    AVIF and HEIF their own rotation) is applied; orientation in XMP alone is not.
     Transparency is composited over white. CMYK, YCbCr, Lab and palettes become RGB.
 
     Colours become sRGB, by the ICC profile or what the format has instead (PNG's cICP or gAMA and cHRM, nclx in HEIF
@@ -258,7 +260,7 @@ def _recognise(data: bytes) -> str:
 
 def _check_cost(opened: OpenedPicture, form: str, factor: int) -> None:
     """Refuse a picture that would take too much memory or time to decode at a scale of 1 / factor."""
-    (width, height), tiles = opened.image.size, opened.image.tile
+    (width, height), tiles = opened.image.size, getattr(opened.image, "tile", ())
     pixel_bytes = opened.pixel_bytes / factor**2
     if opened.coefficient_bytes:  # freed before the result is made, but not before Pillow's four bytes
         pixel_bytes = max(pixel_bytes, 4 / factor**2 + opened.coefficient_bytes)

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -146,6 +148,8 @@ def summary_of(counts: Mapping[str, int], output: Path | str, model_id: str, sec
 def _check_request(root: Path, output: Path, batch_size: int, workers: int) -> None:
     if output.suffix.lower() not in WRITERS:
         raise ValueError(f"{output}: expected a name that ends in {', '.join(WRITERS)}, found {output.suffix!r}")
+    if output.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise ValueError(f"{output}: Parquet needs pyarrow: pip install pyarrow, or give a .csv or .jsonl file")
     if batch_size < 1 or workers < 1:
         raise ValueError(f"batch_size and workers must be at least 1, got {batch_size} and {workers}")
     if not root.is_dir():
@@ -237,6 +241,7 @@ def photo_row(photo: ReadPhoto, answer: Prediction | Exception | None, model_id:
         "width": photo.photo and photo.photo.width,
         "height": photo.photo and photo.photo.height,
         "model_id": model_id,
+        "version": version("scarlens"),
     }
     if isinstance(answer, Exception):
         row["reason"] = _one_line(f"{type(answer).__name__}: {answer}")

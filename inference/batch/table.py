@@ -26,7 +26,7 @@ EXTENTS: Final = tuple(f"extent_{name}" for name in SCAR_TYPES)
 
 COLUMNS: Final = (
     *("path", "status", "label", *PROBABILITIES, "in_scope", "plausible", *EXTENTS, "skin"),
-    *("reason", "sha256", "width", "height", "model_id"),
+    *("reason", "sha256", "width", "height", "model_id", "version"),
 )
 r"""The columns of every table, in order.
 
@@ -38,7 +38,7 @@ r"""The columns of every table, in order.
 - reason: why it abstained, a key of `reasons.REASONS`, or the error in one line, with ";" replaced by ",".
 - sha256: digest of the file's content, if it could be read.
 - width, height: size of the upright photo in pixels, if it could be read.
-- model_id: the model, in every row.
+- model_id, version: the model and the version of scarlens, in every row.
 
 CSV is UTF-8 without a byte order mark. None is an empty cell, and the names in `plausible` are joined by "|". A text
 that a spreadsheet would run as a formula, or that begins with an apostrophe, gets an apostrophe in front.

@@ -48,8 +48,8 @@ _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def create_app(classifier: Classifier) -> ASGIApp:
-    """Return the application for a classifier, behind its guard.
+def create_app(classifier: Classifier, *, any_host: bool = False) -> ASGIApp:
+    """Return the application for a classifier, behind its guard, which by default refuses other names than localhost.
 
     Photos are read in processes that start and stop with the application.
     """
@@ -80,7 +80,7 @@ def create_app(classifier: Classifier) -> ASGIApp:
         return FileResponse(_PAGE / "index.html")
 
     app.mount("/page", StaticFiles(directory=_PAGE))
-    return Guard(app, large_bodies={"/predict": MAX_BODY})
+    return Guard(app, large_bodies={"/predict": MAX_BODY}, any_host=any_host)
 
 
 def _empty_app(size: int) -> FastAPI:
