@@ -108,7 +108,8 @@ def read_framed(source: Source, size: int, *, preview: int = 0) -> FramedPhoto:
     Raises:
         ImageReadError: the source cannot be read as a photo.
     """
-    name, content = name_of(source), loaded(source)
+    name = name_of(source)
+    content = loaded(source, name)
     photo = read_reduced(content, name=name)
     framed = frame(photo, size)
     if framed.placement.trimmed and not photo.decoded_whole and photo.height * photo.width <= MAX_PIXELS:

@@ -33,9 +33,10 @@ _MODULES: Final = {
     "pillow": "PIL",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
-    "python-multipart": "python_multipart",
+    "pylibjpeg-libjpeg": "libjpeg",
+    "pylibjpeg-openjpeg": "openjpeg",
 }
-"""Modules of packages whose name differs from the package's."""
+"""Modules whose name is not that of the package with underscores."""
 
 _REPEATS: Final = 10  # predictions, of which the median time counts: the first is slow
 
@@ -173,7 +174,7 @@ def _installed() -> list[_Package]:
 
 def _package(requirement: Requirement, installed: Sequence[_Package]) -> Finding:
     """Check one package. Two packages with the same module break each other."""
-    module = _MODULES.get(requirement.name, requirement.name)
+    module = _MODULES.get(requirement.name, requirement.name.replace("-", "_"))
     versions = {package.name: package.version for package in installed if module in package.modules}
     wanted = f"pip install '{requirement.name}{requirement.specifier}'"
     found, remedy = " and ".join(versions.values()) or "of an unknown version", None

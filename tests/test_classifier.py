@@ -149,7 +149,9 @@ def test_a_label_that_the_map_does_not_bear_out_is_told() -> None:
 
 def test_stream_keeps_order_and_yields_errors_in_place() -> None:
     one = classifier()
-    answers = list(one.predict_many([photo(), b"no picture", photo(80, 90), np.zeros((5, 5)), photo()], batch_size=2))
+    answers = list(
+        one.predict_many([photo(), b"no picture", photo(80, 90), np.zeros((5, 5, 2)), photo()], batch_size=2)
+    )
     kinds = [type(answer) for answer in answers]
     assert kinds == [Prediction, ImageReadError, Prediction, ImageReadError, Prediction]
     assert isinstance(answers[2], Prediction) and answers[2].width == 90
@@ -190,7 +192,7 @@ def test_to_dict_is_plain_json_with_the_notice() -> None:
     assert plain["label"] == "ice_pick" and plain["notice"] == NOTICE
     assert list(plain["probabilities"]) == list(SCAR_TYPES)
     assert np.array(plain["regions"]).shape == answer.regions.shape
-    more = {"headline", "most_seen", "contradiction", "notice"}
+    more = {"headline", "most_seen", "contradiction", "notice", "version"}
     assert set(plain) == {entry.name for entry in fields(Prediction)} - {"preview"} | more  # no picture in JSON
 
 

@@ -14,7 +14,7 @@ from scarlens.training.config import TrainConfig
 from scarlens.training.crossvalidate import crossvalidate, other_folds_calibrations
 from scarlens.training.measure.calibrate import CHANGES_FILE, HeldOut, calibrated, read_held_out
 from scarlens.training.measure.scores import ScoredPhotos, changes_csv, read_changes
-from scarlens.training.measure.stress import ALL_CHANGES
+from scarlens.training.measure.stress import ALL_CHANGES, score_changes
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,6 @@ def test_second_start_scores_changed_photos_only_where_something_changed(
     moved = ScoredPhotos.of_numbers(original.photos, original.numbers + 0.1)
     stale.write_bytes(changes_csv({**changed, "original": moved}))
     calls: list[int] = []
-    score_changes = module.score_changes
 
     def counted(*arguments, **keywords):
         calls.append(1)

@@ -24,10 +24,11 @@ def dicom(pixels: bytes, colour: str, *, syntax: str = "1.2.840.10008.1.2.1", fr
     """Write a VL Photographic Image of the size of the scene."""
     from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
     from pydicom.encaps import encapsulate
+    from pydicom.uid import UID
 
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
-    meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = "1.2.3", syntax
+    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.77.1.4")
+    meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = UID("1.2.3"), UID(syntax)
     file = FileDataset("", Dataset(), file_meta=meta, preamble=b"\0" * 128)
     file.PatientName, file.PatientID = "Doe^Jane", "4711"
     file.Rows, file.Columns, file.NumberOfFrames = *SCENE.shape[:2], frames

@@ -53,7 +53,8 @@ def test_prediction_does_not_load_torch() -> None:
 def test_door_lists_a_handful_of_names() -> None:
     classes = {"BatchSummary", "Classifier", "Context", "Prediction", "TreatmentPlan"}
     names = {"load", "predict", "predict_folder", *classes}
-    assert set(dir(scarlens)) == names
+    assert set(dir(scarlens)) == {*names, "__version__"}
+    assert scarlens.__version__ == metadata.version("scarlens")
     assert all(getattr(scarlens, name).__name__ == name for name in names)
     with pytest.raises(AttributeError, match="has no attribute 'train'"):
         _ = scarlens.train  # pyright: ignore[reportAttributeAccessIssue]

@@ -70,7 +70,7 @@ def test_port_that_is_taken_is_told_in_one_line() -> None:
         command = [sys.executable, "-m", "scarlens", "serve", "--port", str(port)]
         result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
-    assert f"port {port}" in result.stderr and "--port" in result.stderr
+    assert f":{port} cannot be used" in result.stderr and "--port" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

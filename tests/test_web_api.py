@@ -208,7 +208,7 @@ def test_large_json_is_refused_before_it_is_read(client: TestClient) -> None:
 def test_too_large_bodies_are_refused_and_the_next_photo_is_answered(client: TestClient) -> None:
     def chunks() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
-        yield from (bytes(1_000_000) for _ in range(60))
+        yield from (bytes(1_000_000) for _ in range(MAX_BYTES // 1_000_000 + 2))
 
     whole = client.post("/predict", files={"photo": ("a.jpg", bytes(MAX_BYTES + 200_000))})
     kind = {"content-type": "multipart/form-data; boundary=x"}

@@ -11,7 +11,7 @@ import io
 import re
 import struct
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -72,7 +72,8 @@ def to_srgb(profile: bytes, mode: str) -> ToSrgb | None:
         return None
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        source_mode, modes = _SAMPLES[source.profile.xcolor_space]
+        header: Any = source.profile
+        source_mode, modes = _SAMPLES[header.xcolor_space]
         if mode not in modes if modes else mode == "CMYK":
             return None
         convert = ToSrgb(

@@ -28,7 +28,8 @@ def open_dicom(data: bytes) -> OpenedPicture:
     try:
         from pydicom import dcmread
         from pydicom.encaps import get_frame
-        from pydicom.pixels import apply_color_lut, pixel_array
+        from pydicom.pixels.processing import apply_color_lut
+        from pydicom.pixels.utils import pixel_array
     except ImportError as error:
         raise BadFileError(_REMEDY, str(error)) from error
     header = dcmread(io.BytesIO(data), defer_size=_LARGEST_HEADER, stop_before_pixels=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from PIL import Image
 
 from .colour import profile_of_code_points
@@ -27,7 +28,7 @@ class HeifPicture:
     def __init__(self, image: HeifImage) -> None:
         """Wrap a picture of libheif, whose pixels are not decoded yet."""
         self._image, self.mode, self.size = image, image.mode, image.size
-        self._pixels = memoryview(b"")
+        self._rows = np.empty((0, 0), np.uint8)
 
     def load(self) -> None:
         """Decode the pixels.
@@ -35,14 +36,15 @@ class HeifPicture:
         Raises:
             BadFileError: the header gave another size.
         """
-        self._pixels = memoryview(self._image.data)
-        if self._image.size != self.size:
+        data = self._image.data
+        if data is None or self._image.size != self.size:
             raise BadFileError(f"a HEIF picture of {self.size} pixels, as its header says", str(self._image.size))
+        self._rows = np.frombuffer(data, np.uint8).reshape(-1, self._image.stride)
 
     def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
         """Return whole rows as a picture: box is (0, top, width, bottom)."""
         _, top, width, bottom = box
-        rows = self._pixels[top * self._image.stride : bottom * self._image.stride]
+        rows = self._rows[top:bottom]
         return Image.frombuffer(self.mode, (width, bottom - top), rows, "raw", self.mode, self._image.stride, 1)
 
 

@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 from PIL.Image import Image
+from PIL.ImageFile import ImageFile
 
 from ..errors import ScarlensError, printable
 from . import containers, tiff
@@ -156,7 +157,7 @@ def read_image(source: Source, *, name: str | None = None) -> np.ndarray:
         TypeError: the source is none of `sources.Source`.
     """
     name = name_of(source) if name is None else name
-    content = loaded(source)
+    content = loaded(source, name)
     try:
         return content if isinstance(content, np.ndarray) else _decode(content).pixels
     except BadFileError as problem:
@@ -170,7 +171,7 @@ def read_reduced(source: Source, *, name: str | None = None) -> ReducedPhoto:
     scale, in a fraction of the time and memory: up to `MAX_SCALED_PIXELS`.
     """
     name = name_of(source) if name is None else name
-    content = loaded(source)
+    content = loaded(source, name)
     try:
         if isinstance(content, np.ndarray):
             return reduced(content)
@@ -180,8 +181,12 @@ def read_reduced(source: Source, *, name: str | None = None) -> ReducedPhoto:
         raise ImageReadError(name, *problem.args) from problem.__cause__
 
 
-def loaded(source: Source) -> bytes | np.ndarray:
+def loaded(source: Source, name: str) -> bytes | np.ndarray:
     """Return the bytes of an image file, or the pixels, uint8 RGB [H, W, 3], of a source that is already decoded.
+
+    Args:
+        source: the source.
+        name: its name in errors.
 
     Raises:
         ImageReadError: the source cannot be loaded.
@@ -190,7 +195,7 @@ def loaded(source: Source) -> bytes | np.ndarray:
     try:
         return _loaded(source)
     except BadFileError as problem:
-        raise ImageReadError(name_of(source), *problem.args) from problem.__cause__
+        raise ImageReadError(name, *problem.args) from problem.__cause__
 
 
 def _loaded(source: Source) -> bytes | np.ndarray:
@@ -205,9 +210,10 @@ def _loaded(source: Source) -> bytes | np.ndarray:
     if isinstance(source, np.ndarray):
         check_size(*(source.shape[1::-1] if source.ndim > 1 else (0, 0)))
         return np.ascontiguousarray(rgb_of_array(source))
-    if not hasattr(source, "read"):
+    read = getattr(source, "read", None)
+    if read is None:
         raise TypeError(f"expected a path, an open file, bytes, an array, an image or a tensor, got {source!r}")
-    content = source.read(MAX_BYTES + 1)
+    content = read(MAX_BYTES + 1)
     if not isinstance(content, bytes):
         raise BadFileError("a file opened in binary mode", "one opened as text")
     return content
@@ -236,7 +242,7 @@ def _decode(data: bytes, *, scaled: bool = False) -> ReducedPhoto:
         if factor > min(width, height):
             factor = 1
         _check_cost(opened, form, factor)
-        if factor > 1:
+        if factor > 1 and isinstance(opened.image, ImageFile):
             opened.image.draft(None, (width // factor, height // factor))
         opened.image.load()
         if opened.orientation > 4:
