@@ -12,7 +12,19 @@ if TYPE_CHECKING:
     from scarlens.inference.treatments.cautions import Context
     from scarlens.inference.treatments.plan import TreatmentPlan
 
-__all__ = ["BatchSummary", "Classifier", "Context", "Prediction", "TreatmentPlan", "load", "predict", "predict_folder"]
+    __version__: str
+
+__all__ = [
+    "BatchSummary",
+    "Classifier",
+    "Context",
+    "Prediction",
+    "TreatmentPlan",
+    "__version__",
+    "load",
+    "predict",
+    "predict_folder",
+]
 
 _HOMES = {
     "BatchSummary": "batch.folder",
@@ -28,6 +40,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import scarlens` loads neither OpenCV nor torch."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("scarlens")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

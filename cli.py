@@ -74,15 +74,8 @@ app.add_typer(measuring)
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(f"scarlens {_version()}, model {_model()}")
+        print(f"scarlens {metadata.version('scarlens')}, model {_model()}")
         raise typer.Exit
-
-
-def _version() -> str:
-    try:
-        return metadata.version("scarlens")
-    except metadata.PackageNotFoundError:
-        return "of a checkout that is not installed"
 
 
 def _model() -> str:
@@ -122,6 +115,9 @@ def _status(arguments: list[str]) -> int:
         return USER_ERROR
     except BrokenPipeError:
         return NOBODY_READS
+    except ModuleNotFoundError as error:  # of a light install
+        say(f"scarlens: this command needs {error.name}; in the checkout's folder: pip install .")
+        return USER_ERROR
     except (ScarlensError, OSError) as error:  # OSError: a full disk, a folder that may not be written
         say(f"scarlens: {error}")
         return USER_ERROR

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from .audit.near_duplicates import Fingerprint, find_look_alikes, fingerprint, l
 from .errors import ScarlensError
 from .labels import OUT_OF_SCOPE, SCAR_TYPES, known_spellings, normalise_label
 from .reading.reader import ImageReadError, read_bytes, read_image
+from .reading.sources import is_leftover
+
+_SEPARATORS: Final = (",", ";", "\t")
 
 
 class PhotoSetError(ScarlensError, ValueError):
@@ -52,18 +56,24 @@ class LabelledPhoto:
 
 
 def load_photos(
-    sources: Path | Sequence[Path], *, out_of_scope: Iterable[str] = (), extra: Sequence[Path] = ()
+    sources: Path | Sequence[Path],
+    *,
+    out_of_scope: Iterable[str] = (),
+    extra: Sequence[Path] = (),
+    subject_column: str = "subject",
 ) -> list[LabelledPhoto]:
     """List the labelled photos of folders and manifests, in sorted order.
 
-    A folder holds one sub-folder per class, as torchvision's `ImageFolder` wants it; a CSV manifest has the columns
-    `file,label[,subject]` with files relative to it. A subject is unique within its source.
+    A folder holds one sub-folder per class, as torchvision's `ImageFolder` wants it. A CSV manifest has the columns
+    `file,label[,subject]` in any order, separated by commas, semicolons or tabs, with files relative to it or absolute;
+    backslashes are separators too. A subject is unique within its source.
 
     Args:
         sources: one or several folders or `.csv` manifests.
         out_of_scope: names of folders or manifest labels that show none of the three types, such as "keloid";
             "out_of_scope" itself need not be named.
         extra: folders or manifests of photos for training only, such as rendered ones.
+        subject_column: name of the manifests' column that tells whom a photo shows.
 
     Raises:
         PhotoSetError: unknown class, missing column, missing file, or no photo at all.
@@ -74,7 +84,8 @@ def load_photos(
         raise PhotoSetError(f"--out-of-scope names {types}, which is a scar type")
     photos: list[LabelledPhoto] = []
     for number, source in enumerate([*sources, *extra]):
-        found = _from_manifest(source, names) if source.is_file() else _from_folder(source, names)
+        is_manifest = source.is_file()
+        found = _from_manifest(source, names, subject_column) if is_manifest else _from_folder(source, names)
         prefix = f"{number}:" if len(sources) + len(extra) > 1 else ""
         subjects = [f"{prefix}{photo.subject}" if photo.subject else None for photo in found]
         more = number >= len(sources)
@@ -100,28 +111,34 @@ def _from_folder(folder: Path, out_of_scope: frozenset[str]) -> list[LabelledPho
             f"{folder}: expected a folder with one sub-folder per class or a .csv manifest, found neither"
         )
     photos: list[LabelledPhoto] = []
-    for class_folder in sorted(
-        entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    ):
+    for class_folder in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_leftover(entry.name)):
         label = _label_of(class_folder.name, out_of_scope, where=str(class_folder))
         kind = class_folder.name if label == OUT_OF_SCOPE else label
         # Every file counts: one that is no photo is listed as unreadable, where a list of suffixes would hide it.
         files = sorted(file for file in class_folder.rglob("*") if file.is_file())
-        photos += [LabelledPhoto(f, label, kind) for f in files if not _is_hidden(f.relative_to(class_folder))]
+        files = [file for file in files if not any(map(is_leftover, file.relative_to(class_folder).parts))]
+        photos += [LabelledPhoto(file, label, kind) for file in files]
     return photos
 
 
-def _from_manifest(manifest: Path, out_of_scope: frozenset[str]) -> list[LabelledPhoto]:
+def _from_manifest(manifest: Path, out_of_scope: frozenset[str], subject_column: str) -> list[LabelledPhoto]:
     try:
         text = manifest.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PhotoSetError(f"{manifest}: expected a CSV manifest in UTF-8, found: {error}") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
+    head = text.partition("\n")[0]
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(_SEPARATORS, key=head.count))
     rows.fieldnames = [name.strip().casefold() for name in rows.fieldnames or ()]
-    if not {"file", "label"} <= set(rows.fieldnames):
+    subject_column = subject_column.strip().casefold()
+    needed = {"file", "label"} if subject_column == "subject" else {"file", "label", subject_column}
+    if not needed <= set(rows.fieldnames):
         found = ",".join(rows.fieldnames)[:100]
-        raise PhotoSetError(f"{manifest}: expected the columns file,label[,subject], found {found}")
-    photos = [_from_row(row, manifest, rows.line_num, out_of_scope) for row in rows]
+        raise PhotoSetError(f"{manifest}: expected the columns file,label[,{subject_column}], found {found}")
+    photos = []
+    for row in rows:
+        cells = {name: (value or "").strip() for name, value in row.items() if name and not isinstance(value, list)}
+        cells["subject"] = cells.get(subject_column, "")
+        photos.append(_from_row(cells, manifest, rows.line_num, out_of_scope))
     absent = [str(photo.path) for photo in photos if not photo.path.is_file()]
     if absent:
         raise PhotoSetError(f"{manifest}: {len(absent)} listed files are not there, the first is {absent[0]}")
@@ -129,13 +146,16 @@ def _from_manifest(manifest: Path, out_of_scope: frozenset[str]) -> list[Labelle
 
 
 def _from_row(row: dict[str, str], manifest: Path, line: int, out_of_scope: frozenset[str]) -> LabelledPhoto:
-    if not row["file"] or row["label"] is None:
+    if not row["file"] or not row["label"]:
         raise PhotoSetError(
             f"{manifest}, line {line}: expected a file and a label, found {row['file']!r}, {row['label']!r}"
         )
     label = _label_of(row["label"], out_of_scope, where=f"{manifest}, line {line}")
     kind = row["label"] if label == OUT_OF_SCOPE else label
-    return LabelledPhoto(manifest.parent / row["file"], label, kind, (row.get("subject") or "").strip() or None)
+    file = manifest.parent / row["file"]
+    if not file.is_file():  # a manifest from Windows; elsewhere a backslash is part of a name
+        file = manifest.parent / row["file"].replace("\\", "/")
+    return LabelledPhoto(file, label, kind, row["subject"] or None)
 
 
 def _label_of(spelling: str, out_of_scope: frozenset[str], *, where: str) -> str:
@@ -148,10 +168,6 @@ def _label_of(spelling: str, out_of_scope: frozenset[str], *, where: str) -> str
             f'if its photos show none of the three types, name it: --out-of-scope "{spelling}"'
         )
     return label
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def readable_photos(

@@ -21,8 +21,9 @@ from .canonical import (
     turned_copy,
     with_even_light,
 )
-from .reading.reader import Source, read_bytes, read_image, read_reduced
+from .reading.reader import MAX_PIXELS, Source, loaded, read_image, read_reduced
 from .reading.reduction import ReducedPhoto, reduced
+from .reading.sources import name_of
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
@@ -96,8 +97,8 @@ class FramedPhoto(NamedTuple):
 def read_framed(source: Source, size: int, *, preview: int = 0) -> FramedPhoto:
     """Read a photo and frame it for a network with inputs of `size` pixels.
 
-    A large JPEG is decoded at reduced scale, unless it has padding: finding the edge of padding needs exact grey
-    levels, which scaled decoding can change.
+    A large JPEG is decoded at reduced scale. If it then shows padding, it is decoded whole, unless it is too large:
+    finding the edge of padding needs exact grey levels, which scaled decoding can change.
 
     Args:
         source: the photo.
@@ -107,11 +108,10 @@ def read_framed(source: Source, size: int, *, preview: int = 0) -> FramedPhoto:
     Raises:
         ImageReadError: the source cannot be read as a photo.
     """
-    read = isinstance(source, bytes | np.ndarray)
-    name, content = (None, source) if read else (str(source), read_bytes(source))
+    name, content = name_of(source), loaded(source)
     photo = read_reduced(content, name=name)
     framed = frame(photo, size)
-    if framed.placement.trimmed and not photo.decoded_whole:
+    if framed.placement.trimmed and not photo.decoded_whole and photo.height * photo.width <= MAX_PIXELS:
         framed = frame(read_image(content, name=name), size)
     picture = jpeg_preview(photo.pixels, preview) if preview else None
     return FramedPhoto(framed, photo.height, photo.width, picture)

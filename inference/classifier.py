@@ -52,17 +52,17 @@ class Classifier:
         return self._engine.card.model_id
 
     def predict(self, image: Source, *, context: Context | None = None) -> Prediction:
-        """Classify one photo: a path, the bytes of an image file, or RGB uint8 [H, W, 3].
+        """Classify one photo: a path, an open file, bytes, an array, a `PIL.Image` or a torch tensor.
 
         Args:
-            image: the photo.
+            image: the photo; see `sources.Source` for shapes, types and ranges.
             context: what the user says about the person. It adds cautions to treatments and changes no probability.
 
         Raises:
             ImageReadError: when it is no photo that can be read.
         """
         photo = read_framed(image, self.card.size, preview=PREVIEW_SIDE)
-        return self._answers([photo], context)[0]
+        return self.predict_framed([photo], context=context)[0]
 
     def predict_many(self, images: Iterable[Source], batch_size: int = 32) -> Iterator[Prediction | ImageReadError]:
         """Classify many photos lazily and in order. An unreadable photo yields its error.
@@ -80,13 +80,9 @@ class Classifier:
 
     def _stream(self, images: Iterator[Source], batch_size: int) -> Iterator[Prediction | ImageReadError]:
         while batch := [self._framed_or_error(image) for image in islice(images, batch_size)]:
-            answers = iter(self._answers([photo for photo in batch if isinstance(photo, FramedPhoto)]))
+            answers = iter(self.predict_framed([photo for photo in batch if isinstance(photo, FramedPhoto)]))
             for photo in batch:
                 yield next(answers) if isinstance(photo, FramedPhoto) else photo
-
-    def predict_framed(self, photos: Sequence[FramedPhoto], *, context: Context | None = None) -> list[Prediction]:
-        """Classify photos that are already framed, in one batch. Otherwise like `predict`."""
-        return self._answers(photos, context)
 
     def _framed_or_error(self, image: Source) -> FramedPhoto | ImageReadError:
         try:
@@ -94,7 +90,8 @@ class Classifier:
         except ImageReadError as error:
             return error
 
-    def _answers(self, photos: Sequence[FramedPhoto], context: Context | None = None) -> list[Prediction]:
+    def predict_framed(self, photos: Sequence[FramedPhoto], *, context: Context | None = None) -> list[Prediction]:
+        """Classify photos that are already framed, in one batch. Otherwise like `predict`."""
         if not photos:
             return []
         card = self.card

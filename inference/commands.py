@@ -118,7 +118,7 @@ def predict(
 
 def _predict_one(answer: Callable[[Path | bytes], Prediction], photo: Path, picture: Path | None) -> Prediction:
     """Classify a photo and write its overlay. If the overlay cannot be written, that is the photo's error."""
-    from ..datasets.reading.reader import ImageReadError, read_image
+    from ..datasets.reading.reader import MAX_PIXELS, ImageReadError, read_image, read_reduced
     from .regions import write_overlay
 
     source = _standard_input() if photo == _STDIN else photo
@@ -127,7 +127,9 @@ def _predict_one(answer: Callable[[Path | bytes], Prediction], photo: Path, pict
     except ImageReadError as error:
         raise ImageReadError(_name(photo), error.expected, error.found) from error
     if picture is not None:
-        write_overlay(picture, read_image(source), prediction.regions, prediction.scar_threshold)
+        large = prediction.width * prediction.height > MAX_PIXELS
+        pixels = read_reduced(source).pixels if large else read_image(source)
+        write_overlay(picture, pixels, prediction.regions, prediction.scar_threshold)
     return prediction
 
 
@@ -224,7 +226,10 @@ def _batch_on_cluster(
     ),
 )
 def serve(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 8321,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8321,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. With another one than the default, other machines can use it.")
+    ] = "127.0.0.1",
     checkpoint: Checkpoint = None,
 ) -> None:
     """Serve a page for dropping photos, and an HTTP API, on this machine. Needs the extra 'serve'."""
@@ -235,7 +240,10 @@ def serve(
     from .web.server import serve as serve_page
 
     serve_page(
-        _classifier(checkpoint), port=port, started=lambda address: say(f"page: {address} until Ctrl-C. {NOTICE}")
+        _classifier(checkpoint),
+        port=port,
+        host=host,
+        started=lambda address: say(f"page: {address} until Ctrl-C. {NOTICE}"),
     )
 
 

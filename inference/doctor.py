@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import re
 import time
-import tomllib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 EXAMPLE: Final = Path(__file__).parent.parent / "datasets" / "rendering" / "examples" / "boxcar.jpg"
 """The bundled photo. Its name is the answer that the bundled checkpoint must give."""
 
-EXTRAS: Final = ("serve", "ray")
+EXTRAS: Final = ("serve", "dicom", "ray")
 """The extras that commands need."""
 
 _MODULES: Final = {
@@ -38,11 +37,9 @@ _MODULES: Final = {
 }
 """Modules of packages whose name differs from the package's."""
 
-_PROJECT: Final = Path(__file__).parent.parent / "pyproject.toml"  # in a checkout
+_REPEATS: Final = 10  # predictions, of which the median time counts: the first is slow
 
-_REPEATS: Final = 10  # predictions, of whose times the median is told: the first is slow
-
-_AGAIN: Final = "install scarlens again, in a new virtual environment"  # by no name: a registry may hold another's
+_AGAIN: Final = "install scarlens again, in a new virtual environment"
 
 T = TypeVar("T")
 
@@ -138,10 +135,7 @@ def _shown(text: object) -> str:
 
 
 def _python() -> Finding:
-    try:
-        version = metadata.version("scarlens")
-    except metadata.PackageNotFoundError:
-        version = "a checkout that is not installed"
+    version = metadata.version("scarlens")
     facts = {"version": version, "python": platform.python_version(), "platform": platform.platform()}
     found = f"{version}, Python {facts['python']}, {facts['platform']}"
     return Finding(subject="scarlens", found=found, facts=facts)
@@ -158,27 +152,10 @@ def _required(extra: str = "") -> list[Requirement]:
     """Return the requirements of scarlens or, if named, of an extra."""
     from packaging.requirements import Requirement  # matplotlib brings it
 
-    requirements = [Requirement(line) for line in _requirement_lines()]
+    requirements = [Requirement(line) for line in metadata.requires("scarlens") or ()]
     if not extra:
-        return [part for part in requirements if _applies(part, "")]
-    return [part for part in requirements if _applies(part, extra) and not _applies(part, "")]
-
-
-def _applies(requirement: Requirement, extra: str) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
-
-
-def _requirement_lines() -> list[str]:
-    """Return all requirements from the package metadata, or from pyproject.toml in a checkout."""
-    try:
-        lines = metadata.requires("scarlens")
-    except metadata.PackageNotFoundError:
-        lines = None
-    if lines:
-        return lines
-    project = tomllib.loads(_PROJECT.read_text("utf-8"))["project"]
-    extras = project["optional-dependencies"].items()
-    return [*project["dependencies"], *(f"{line}; extra == '{name}'" for name, lines in extras for line in lines)]
+        return [part for part in requirements if part.marker is None]
+    return [part for part in requirements if part.marker is not None and part.marker.evaluate({"extra": extra})]
 
 
 def _installed() -> list[_Package]:
@@ -223,7 +200,7 @@ def _lacking(extra: str, installed: Sequence[_Package]) -> list[str]:
 
 def _extra(name: str, installed: Sequence[_Package]) -> Finding:
     missing = _lacking(name, installed)
-    remedy = f'whoever needs it: pip install ".[{name}]" in the checkout\'s folder'
+    remedy = f'if you need it: pip install ".[{name}]" in the checkout\'s folder'
     found = f"{', '.join(missing)}; {remedy}" if missing else "installed"
     return Finding(subject=f"extra {name}", found=found, facts={"installed": not missing})
 

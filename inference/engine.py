@@ -179,6 +179,18 @@ def _onnx_twin(checkpoint: Path) -> OnnxEngine | None:
     return engine if engine.card.model_id == model_id else None
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the number of cores that this process may use: its affinity, limited by a container's CPU quota.
+
+    Args:
+        cgroup: where the control groups are mounted, of version 1 or 2.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((cgroup / file).read_text() for file in files).split()
+            if int(quota) > 0:
+                cores = min(cores, max(1, -(-int(quota) // int(period))))
+        except (OSError, ValueError):  # no such group, or "max": no limit
+            continue
+    return cores

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
@@ -135,6 +136,7 @@ class Prediction:
             "contradiction": self.contradiction,
             "treatment": None if self.treatment is None else self.treatment.to_dict(),
             "model_id": self.model_id,
+            "version": version("scarlens"),
             "width": self.width,
             "height": self.height,
             "notice": NOTICE,

@@ -152,7 +152,7 @@ def test_manifest_in_another_encoding_is_named(tmp_path: Path) -> None:
         load_photos(file)
 
 
-@pytest.mark.parametrize("header", ["file,type", "path,label", "file;label", ""])
+@pytest.mark.parametrize("header", ["file,type", "path,label", "file;type", ""])
 def test_manifest_without_a_column_says_which_are_expected(tmp_path: Path, header: str) -> None:
     file = manifest(tmp_path / "m.csv", header, "a.jpg,boxcar")
     with pytest.raises(PhotoSetError, match=r"m\.csv: expected the columns file,label\[,subject\]"):

@@ -31,6 +31,9 @@ Data = Annotated[
 OutOfScope = Annotated[
     list[str], typer.Option(help="Name of a folder or label that shows none of the three types. May be repeated.")
 ]
+SubjectColumn = Annotated[
+    str, typer.Option(metavar="NAME", help="Column of the manifests that tells whom a photo shows.")
+]
 Extra = Annotated[
     list[Path], typer.Option(help="Like --data, but for training only, never for evaluation; such as rendered photos.")
 ]
@@ -64,6 +67,7 @@ def audit(
     data: Annotated[list[Path], typer.Argument(help="Folders with one sub-folder per class, or CSV manifests.")],
     out: Annotated[Path, typer.Option(help="Folder for audit.html and audit.json; created if missing.")],
     out_of_scope: OutOfScope = [],  # noqa: B006 - typer reads the default, nobody changes it
+    subject_column: SubjectColumn = "subject",
     as_json: AsJson = False,
 ) -> None:
     """Find near-duplicates, contradictory labels and shortcuts. Exits with 3 if any should stop training."""
@@ -71,7 +75,7 @@ def audit(
     from scarlens.datasets.audit.page import write_audit
     from scarlens.datasets.photos import load_photos
 
-    photos = load_photos(data, out_of_scope=out_of_scope)
+    photos = load_photos(data, out_of_scope=out_of_scope, subject_column=subject_column)
     with counter("read and compared", 2 * len(photos)) as advance:
         found = audit_photos(photos, advance=advance)
     page = write_audit(out, found, notice=NOTICE)
@@ -111,6 +115,7 @@ def train(
     data: Data = [],  # noqa: B006
     out_of_scope: OutOfScope = [],  # noqa: B006
     extra: Extra = [],  # noqa: B006
+    subject_column: SubjectColumn = "subject",
     config: Config = None,
     settings: Setting = [],  # noqa: B006
     calibrate_on: Annotated[
@@ -128,7 +133,7 @@ def train(
 
         with when_interrupted(GO_ON), counter("rendered", COUNT) as advance:
             data = [embedded_photos(out / f"rendered_{resolved.seed}", seed=resolved.seed, advance=advance)]
-    photos = _labelled_photos(data, out_of_scope, extra, copies)
+    photos = _labelled_photos(data, out_of_scope, extra, copies, subject_column)
 
     # Here, not above: torch takes seconds to load, and a mistake in the data should show at once.
     from scarlens.training.measure.calibrate import read_held_out
@@ -154,6 +159,7 @@ def crossvalidate(
     out: Out,
     out_of_scope: OutOfScope = [],  # noqa: B006
     extra: Extra = [],  # noqa: B006
+    subject_column: SubjectColumn = "subject",
     config: Config = None,
     settings: Setting = [],  # noqa: B006
     folds: Annotated[int, typer.Option(min=2, help="Number of folds. A fold never splits a subject.")] = 5,
@@ -165,7 +171,7 @@ def crossvalidate(
 ) -> None:
     """Train and evaluate on folds that never split a subject."""
     resolved = _config(config, settings, out if resume else None)
-    photos = _labelled_photos(data, out_of_scope, extra, copies)
+    photos = _labelled_photos(data, out_of_scope, extra, copies, subject_column)
 
     from scarlens.training.crossvalidate import crossvalidate as cross_validate
 
@@ -192,13 +198,14 @@ def evaluate(
     data: Data,
     out: Out,
     out_of_scope: OutOfScope = [],  # noqa: B006
+    subject_column: SubjectColumn = "subject",
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a checkpoint on labelled photos of people it was not trained on."""
     from scarlens.training.evaluate import evaluate as evaluate_checkpoint
 
-    photos = _labelled_photos(data, out_of_scope, [], copies="allow")
+    photos = _labelled_photos(data, out_of_scope, [], "allow", subject_column)
     with counter("scored", len(photos)) as advance:
         figures = evaluate_checkpoint(checkpoint, photos, out, device=device, advance=advance)
     report(f"report: {out / 'report.html'}")
@@ -229,11 +236,13 @@ def _config(file: Path | None, settings: list[str], resumed: Path | None, *, emb
     return config.with_texts(settings)
 
 
-def _labelled_photos(data: list[Path], out_of_scope: list[str], extra: list[Path], copies: str) -> list[LabelledPhoto]:
+def _labelled_photos(
+    data: list[Path], out_of_scope: list[str], extra: list[Path], copies: str, subject_column: str
+) -> list[LabelledPhoto]:
     """Load and check photos, and report every bad file before training starts."""
     from scarlens.datasets.photos import load_photos, readable_photos
 
-    photos = load_photos(data, out_of_scope=out_of_scope, extra=extra)
+    photos = load_photos(data, out_of_scope=out_of_scope, extra=extra, subject_column=subject_column)
     with counter("read and compared", 2 * len(photos)) as advance:
         good, errors = readable_photos(photos, merge=copies == "merge", compare=copies != "allow", advance=advance)
     for error in errors:

@@ -25,7 +25,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from .opened import MAX_PIXELS, BadFileError, OpenedPicture, check_size
+from .colour import MAX_PROFILE_BYTES, profile_of_code_points, profile_of_nclx, profile_of_png
+from .opened import MAX_PIXELS, MAX_SCALED_PIXELS, BadFileError, OpenedPicture, check_size
 from .tiff import exif_orientation
 
 _WEBP_PIXEL_BYTES: Final = 17  # measured: 16; Pillow decodes WebP as an animation, with two canvases and a copy
@@ -41,7 +42,9 @@ _JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _JPEG_FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _JPEG_SEQUENTIAL: Final = (0xC0, 0xC1, 0xC9)  # frames that can be decoded block by block
 _JPEG_LOSSLESS: Final = (0xC3, 0xC7, 0xCB, 0xCF)
-_JPEG_END, _JPEG_SCAN, _JPEG_EXIF = 0xD9, 0xDA, 0xE1
+_JPEG_END, _JPEG_SCAN, _JPEG_EXIF, _JPEG_ICC, _JPEG_ADOBE = 0xD9, 0xDA, 0xE1, 0xE2, 0xEE
+_JPEG_ADOBE_BYTES: Final = 12  # of the segment that names the colour encoding
+_ICC_MARK: Final = b"ICC_PROFILE\0"  # of segments that hold parts of a profile; number and count of parts follow
 # Comments and application segments, except JFIF (0xE0) and Adobe (0xEE), which define the colour encoding.
 _JPEG_DROPPED: Final = {*range(0xE1, 0xF0), 0xFE} - {0xEE}
 # A progressive JPEG visits every pixel in each scan. The limit is 40 scans of the largest picture; ten are usual.
@@ -59,26 +62,37 @@ class _JpegFrame(NamedTuple):
 
 def open_jpeg(data: bytes) -> OpenedPicture:
     """Open the first picture of a JPEG or MPO file, without its application segments."""
-    kept, frame, scans, orientation = [data[:2]], _JpegFrame(), 0, 1
+    kept, frame, scans, coefficients = [data[:2]], _JpegFrame(), 0, 0.0
+    orientation, profile = 1, dict[int, bytes]()
     for code, before, segment in _jpeg_segments(data):
         content = segment[4:]  # after marker and length
         if scans:
             kept.append(before)
         if code in _JPEG_FRAMES:
             frame = _jpeg_frame(code, content)
-            check_size(frame.width, frame.height)
+            if frame.width * frame.height > MAX_SCALED_PIXELS:
+                raise BadFileError(f"a JPEG of at most {MAX_SCALED_PIXELS:,} pixels", f"{frame.width} x {frame.height}")
         elif code == _JPEG_SCAN:
             scans += 1
             if scans * frame.width * frame.height > _JPEG_SCANNED_PIXELS:
                 raise BadFileError("a JPEG with fewer scans", f"{scans} scans or more")
             if scans == 1 and (not frame.sequential or content[0] < frame.components):
-                # Pixels need several scans, so all coefficients are in memory next to Pillow's 4 bytes.
-                check_size(frame.width, frame.height, 4 + frame.coefficient_bytes)
+                coefficients = frame.coefficient_bytes  # pixels need several scans, so all are in memory at once
         elif code == _JPEG_EXIF and content.startswith(b"Exif\0\0"):
             orientation = exif_orientation(content)
+        elif code == _JPEG_ICC and content.startswith(_ICC_MARK) and len(content) > len(_ICC_MARK):
+            profile[content[len(_ICC_MARK)]] = content[len(_ICC_MARK) + 2 :]
+        elif code == _JPEG_ADOBE and content.startswith(b"Adobe") and len(content) < _JPEG_ADOBE_BYTES:
+            raise BadFileError(f"{_JPEG_ADOBE_BYTES} bytes in a JPEG's Adobe segment", f"{len(content)}")
         if code not in _JPEG_DROPPED:
             kept.append(segment)
-    return OpenedPicture(JpegImageFile(io.BytesIO(b"".join(kept))), orientation, scalable=frame.of_blocks)
+    return OpenedPicture(
+        JpegImageFile(io.BytesIO(b"".join(kept))),
+        orientation,
+        coefficient_bytes=coefficients,
+        scalable=frame.of_blocks,
+        profile=b"".join(profile[part] for part in sorted(profile)),
+    )
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -91,6 +105,8 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         start, end, code = marker.start(), marker.end(), marker[1][0]
         if code != _JPEG_END:
             end += int.from_bytes(data[end : end + 2], "big")
+            if end > len(data):
+                raise BadFileError(f"a JPEG of at least {end:,} bytes", f"{len(data):,}")
         yield code, data[position:start], data[start:end]
         if code == _JPEG_END:
             return
@@ -110,7 +126,9 @@ def _jpeg_frame(code: int, content: bytes) -> _JpegFrame:
 
 # PNG: W3C recommendation, third edition
 
-_PNG_KINDS: Final = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # chunks that affect the first picture
+_PNG_COLOUR: Final = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
+# Chunks that affect the first picture.
+_PNG_KINDS: Final = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND", *_PNG_COLOUR)
 _PNG_SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel: grey, RGB, palette, grey + alpha, RGBA
 # Left, top, and horizontal and vertical step of each pass of an interlaced picture.
 _ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -128,21 +146,45 @@ def open_png(data: bytes) -> OpenedPicture:
             orientation = exif_orientation(bytes(chunk[8:-4]))
         else:
             kept.setdefault(kind, chunk)
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">LLBBBBB", kept.get(b"IHDR", b"")[8:-4])
+    width, height, depth, colour, *methods = struct.unpack(">LLBBBBB", kept.get(b"IHDR", b"")[8:-4])
     check_size(width, height)
+    if methods not in ([0, 0, 0], [0, 0, 1]):
+        raise BadFileError("compression 0, filter 0 and interlacing 0 or 1 in a PNG", f"{methods}")
     if colour == 3 and b"PLTE" not in kept:
         raise BadFileError("a palette in a PNG with palette colours", "none")
-    _check_png_pixels(pixels, _png_bytes(width, height, depth * _PNG_SAMPLES[colour], bool(interlaced)))
+    _check_png_pixels(pixels, _png_bytes(width, height, depth * _PNG_SAMPLES[colour], bool(methods[-1])))
     if (depth, colour) == (16, 2) and b"tRNS" in kept:
         # Pillow keeps the upper 8 bits of each sample, but not of the transparent colour.
         body = b"tRNS" + bytes(byte for high in kept[b"tRNS"][8:-4][:6:2] for byte in (0, high))
         kept[b"tRNS"] = struct.pack(">L", len(body) - 4) + body + struct.pack(">L", zlib.crc32(body))
     head = [kept[kind] for kind in (b"IHDR", b"PLTE", b"tRNS") if kind in kept]
-    return OpenedPicture(PngImageFile(io.BytesIO(b"".join([data[:8], *head, *pixels, kept[b"IEND"]]))), orientation)
+    image = PngImageFile(io.BytesIO(b"".join([data[:8], *head, *pixels, kept[b"IEND"]])))
+    return OpenedPicture(image, orientation, profile=_png_profile(kept))
+
+
+def _png_profile(chunks: dict[bytes, memoryview]) -> bytes | None:
+    """Return the profile of the chunk that counts most: cICP, iCCP, sRGB, then gAMA with cHRM."""
+    body = {kind: bytes(chunks[kind][8:-4]) for kind in _PNG_COLOUR if kind in chunks}
+    if len(body.get(b"cICP", b"")) == 4:
+        return profile_of_code_points(*body[b"cICP"][:2])
+    if b"iCCP" in body:
+        _, _, packed = body[b"iCCP"].partition(b"\0")
+        try:
+            return zlib.decompressobj().decompress(packed[1:], MAX_PROFILE_BYTES)  # after the method
+        except zlib.error:
+            return None
+    if b"sRGB" in body or len(body.get(b"gAMA", b"")) != 4:
+        return None
+    chromaticities = body.get(b"cHRM", b"")
+    points = struct.unpack(">8L", chromaticities) if len(chromaticities) == 32 else None
+    return profile_of_png(*struct.unpack(">L", body[b"gAMA"]), points)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and bytes of each chunk of `_PNG_KINDS`, with verified checksum; the body is `[8:-4]`."""
+    """Yield kind and bytes of each chunk of `_PNG_KINDS`, with verified checksum; the body is `[8:-4]`.
+
+    Damaged chunks about colour are left out, like any other useless profile.
+    """
     view, position = memoryview(data), 8
     while True:
         if position + 12 > len(data):
@@ -155,6 +197,8 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         if kind not in _PNG_KINDS:
             continue
         if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            if kind in _PNG_COLOUR:
+                continue
             raise BadFileError("PNG chunks that match their checksums", f"a damaged {kind!r} chunk")
         yield kind, view[start:end]
         if kind == b"IEND":
@@ -237,13 +281,15 @@ def open_webp(data: bytes) -> OpenedPicture:
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
     check_size(width, height, _WEBP_PIXEL_BYTES)
     image = WebPImageFile(io.BytesIO(data[:size]))
-    return OpenedPicture(image, exif_orientation(image.info.get("exif", b"")), _WEBP_PIXEL_BYTES)
+    exif, profile = image.info.get("exif", b""), image.info.get("icc_profile")
+    return OpenedPicture(image, exif_orientation(exif), _WEBP_PIXEL_BYTES, profile=profile)
 
 
 def open_avif(data: bytes) -> OpenedPicture:
     """Open the first picture of an AVIF file. Pillow reports its rotation and mirroring as an EXIF orientation."""
     image = AvifImageFile(io.BytesIO(data))
-    return OpenedPicture(image, exif_orientation(image.info.get("exif", b"")), _AVIF_PIXEL_BYTES)
+    profile = image.info.get("icc_profile") or profile_of_nclx(data)
+    return OpenedPicture(image, exif_orientation(image.info.get("exif", b"")), _AVIF_PIXEL_BYTES, profile=profile)
 
 
 def open_pnm(data: bytes) -> OpenedPicture:

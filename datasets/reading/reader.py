@@ -18,12 +18,16 @@ from PIL.Image import Image
 
 from ..errors import ScarlensError, printable
 from . import containers, tiff
+from .colour import ToSrgb, to_srgb
+from .dicom import open_dicom
+from .heif import open_heif
 from .opened import MAX_PIXELS, BadFileError, OpenedPicture, check_size
 from .reduction import ReducedPhoto, reduced, reduction_factor
+from .sources import Source, array_of_tensor, is_tensor, name_of, over_white, require_no_address, rgb_of_array
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "ImageReadError", "read_bytes", "read_image", "read_reduced"]
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "ImageReadError", "Source", "read_bytes", "read_image", "read_reduced"]
 
-MAX_BYTES: Final = 50_000_000
+MAX_BYTES: Final = 100_000_000
 """Size limit of a file in bytes."""
 
 _REGULAR: Final = f"a regular file of at most {MAX_BYTES:,} bytes"
@@ -37,13 +41,17 @@ _FORMATS: Final[dict[str, tuple[re.Pattern[bytes], Callable[[bytes], OpenedPictu
     "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), tiff.open_tiff),
     "BMP": (re.compile(rb"BM"), containers.open_bmp),
     "GIF": (re.compile(rb"GIF8[79]a"), containers.open_gif),
-    "AVIF": (re.compile(rb".{4}ftyp(avif|avis|mif1|msf1)", re.DOTALL), containers.open_avif),
+    "AVIF": (re.compile(rb".{4}ftyp(avi[fs]|m[is]f1.{4}(.{4}){0,20}?avi[fs])", re.DOTALL), containers.open_avif),
+    "HEIF": (re.compile(rb".{4}ftyp(hei[cxms]|hev[cx]|m[is]f1)", re.DOTALL), open_heif),
     "PNM": (re.compile(rb"P[1-6]\s"), containers.open_pnm),
+    "DICOM": (re.compile(rb".{128}DICM", re.DOTALL), open_dicom),
 }
 
 # Pillow decodes these in Python, at about a microsecond per pixel: four seconds at most.
 _SLOW_CODECS: Final = ("bmp_rle", "ppm", "ppm_plain")
 _SLOW_PIXELS: Final = 4_000_000
+
+_EXIF_ORIENTATION: Final = 0x0112
 
 _STRIP_PIXELS: Final = 1_000_000  # converted at a time; 8 MB as float64
 
@@ -85,6 +93,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def _read_regular(name: str) -> bytes:
+    require_no_address(name)
     # Opening a device can have side effects, so check first. O_NONBLOCK: a FIFO created since the check would block.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
     try:
@@ -111,32 +120,32 @@ def _require_regular(status: os.stat_result) -> None:
         raise BadFileError(_REGULAR, f"one of {status.st_size:,} bytes")
 
 
-Source = str | os.PathLike[str] | bytes | np.ndarray
-"""A path, the bytes of an image file, or RGB uint8 [H, W, 3]."""
-
-
 def read_image(source: Source, *, name: str | None = None) -> np.ndarray:
     """Return the first picture of a file, upright and opaque.
 
-    JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF and PNM are recognised by content, not by name. Of several frames or pages,
-    the first is read. EXIF orientation (in AVIF its own rotation) is applied; orientation in XMP alone is not.
-    Transparency is composited over white. CMYK, YCbCr, Lab and palettes become RGB; colour profiles (ICC) are ignored.
+    JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIF, PNM and (with the extra `dicom`) DICOM are recognised by content, not
+    by name. Of several frames or pages, the first is read, of a HEIF file the primary picture. EXIF orientation (in
+    AVIF and HEIF their own rotation) is applied; orientation in XMP alone is not.
+    Transparency is composited over white. CMYK, YCbCr, Lab and palettes become RGB.
+
+    Colours become sRGB, by the ICC profile or what the format has instead (PNG's cICP or gAMA and cHRM, nclx in HEIF
+    and AVIF); profiles that cannot be used, of grey with more than 8 bits, and HDR transfer curves are ignored.
 
     16-bit colour keeps the upper 8 bits. Grey with more than 8 bits is scaled linearly: 16-bit from 0..65535, 12-bit
     from 0..4095; 32-bit, signed and float grey from the first of 0..1 (float only), 0..255, 0..32767 and 0..65535 that
     contains all values, else from its own minimum and maximum. Non-finite floats become the low end.
 
-    A picture may have `MAX_PIXELS`, or fewer if decoding would take more than 360 MB of memory:
+    Decoding may take 360 MB of memory: `MAX_PIXELS`, about 51 megapixels, or fewer:
 
-    - 36 megapixels in a progressive JPEG at 4:4:4 (50 at 4:2:0), whose coefficients are all in memory at once, and in
-      an 8-bit RGB TIFF with one strip (50 with small strips or tiles), because a strip is decoded whole;
+    - 36 megapixels in a progressive JPEG at 4:4:4 (51 at 4:2:0), whose coefficients are all in memory at once;
+    - 36 in an 8-bit RGB TIFF with one strip (51 with small strips or tiles), because a strip is decoded whole;
     - 21 in WebP, which Pillow decodes as an animation, with two canvases and a copy;
-    - 18 in AVIF, with planes of up to 16 bits and two copies;
+    - 18 in AVIF, with planes of up to 16 bits and two copies, and 20 in HEIF with more than 8 bits;
     - 4 in run-length BMP, and in PNM that is text or has a maximum other than 255, which Pillow decodes in Python.
 
     Args:
-        source: path of a file, its content, or a decoded picture, uint8 RGB [H, W, 3], which is used unchanged.
-        name: name of the source in errors; default: its path, "<bytes>" or "<array>".
+        source: see `sources.Source`.
+        name: name of the source in errors; default: its path, or a description such as "<bytes>".
 
     Returns:
         uint8 RGB [H, W, 3], 0 to 255, C-contiguous. An array of this form is returned itself.
@@ -144,11 +153,12 @@ def read_image(source: Source, *, name: str | None = None) -> np.ndarray:
     Raises:
         ImageReadError: the source is not such a picture, is damaged or truncated, is larger than `MAX_BYTES`, or has
             too many pixels for its format.
-        TypeError: the source is not a path, bytes or an array.
+        TypeError: the source is none of `sources.Source`.
     """
-    name = _name_of(source) if name is None else name
+    name = name_of(source) if name is None else name
+    content = loaded(source)
     try:
-        return _check_array(source) if isinstance(source, np.ndarray) else _decode(_content(source)).pixels
+        return content if isinstance(content, np.ndarray) else _decode(content).pixels
     except BadFileError as problem:
         raise ImageReadError(name, *problem.args) from problem.__cause__
 
@@ -157,32 +167,60 @@ def read_reduced(source: Source, *, name: str | None = None) -> ReducedPhoto:
     """Return the first picture of a file for the evaluation transform: reduced if it is large.
 
     Like `reduction.reduced` of `read_image`, with the same sources and errors, but a large JPEG is decoded at reduced
-    scale, in a fraction of the time.
+    scale, in a fraction of the time and memory: up to `MAX_SCALED_PIXELS`.
     """
-    name = _name_of(source) if name is None else name
+    name = name_of(source) if name is None else name
+    content = loaded(source)
     try:
-        if isinstance(source, np.ndarray):
-            return reduced(_check_array(source))
-        photo = _decode(_content(source), scaled=True)
+        if isinstance(content, np.ndarray):
+            return reduced(content)
+        photo = _decode(content, scaled=True)
         return reduced(photo.pixels) if photo.factor == 1 else photo
     except BadFileError as problem:
         raise ImageReadError(name, *problem.args) from problem.__cause__
 
 
-def _name_of(source: Source) -> str:
-    return "<array>" if isinstance(source, np.ndarray) else "<bytes>" if isinstance(source, bytes) else str(source)
+def loaded(source: Source) -> bytes | np.ndarray:
+    """Return the bytes of an image file, or the pixels, uint8 RGB [H, W, 3], of a source that is already decoded.
+
+    Raises:
+        ImageReadError: the source cannot be loaded.
+        TypeError: the source is none of `sources.Source`.
+    """
+    try:
+        return _loaded(source)
+    except BadFileError as problem:
+        raise ImageReadError(name_of(source), *problem.args) from problem.__cause__
 
 
-def _content(source: str | os.PathLike[str] | bytes) -> bytes:
-    return source if isinstance(source, bytes) else _read_regular(os.fspath(source))
+def _loaded(source: Source) -> bytes | np.ndarray:
+    if isinstance(source, str | os.PathLike):
+        return _read_regular(os.fspath(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, Image):
+        return _pixels_of_image(source)
+    if is_tensor(source):
+        source = array_of_tensor(source)
+    if isinstance(source, np.ndarray):
+        check_size(*(source.shape[1::-1] if source.ndim > 1 else (0, 0)))
+        return np.ascontiguousarray(rgb_of_array(source))
+    if not hasattr(source, "read"):
+        raise TypeError(f"expected a path, an open file, bytes, an array, an image or a tensor, got {source!r}")
+    content = source.read(MAX_BYTES + 1)
+    if not isinstance(content, bytes):
+        raise BadFileError("a file opened in binary mode", "one opened as text")
+    return content
 
 
-def _check_array(array: np.ndarray) -> np.ndarray:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        fix = "scale to 0..255, repeat grey three times, drop alpha, put colours last in the order R, G, B"
-        raise BadFileError(f"a uint8 RGB array [H, W, 3] ({fix})", f"{array.dtype} {list(array.shape)}")
-    check_size(array.shape[1], array.shape[0])
-    return np.ascontiguousarray(array)
+def _pixels_of_image(image: Image) -> np.ndarray:
+    check_size(*image.size)
+    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    try:
+        image.load()
+        return _upright_rgb(OpenedPicture(image, orientation, profile=image.info.get("icc_profile")))
+    except Exception as error:  # Pillow and its codecs raise almost any type
+        raise BadFileError("an image that Pillow can load", f"{type(error).__name__}: {error}") from error
 
 
 def _decode(data: bytes, *, scaled: bool = False) -> ReducedPhoto:
@@ -193,13 +231,13 @@ def _decode(data: bytes, *, scaled: bool = False) -> ReducedPhoto:
     try:
         opened = _FORMATS[form][1](data)
         del data  # `opened` has its own copy
-        _check_cost(opened, form)
         width, height = opened.image.size
         factor = reduction_factor(height, width) if scaled and opened.scalable else 1
-        if 1 < factor <= min(width, height):
-            opened.image.draft(None, (width // factor, height // factor))
-        else:
+        if factor > min(width, height):
             factor = 1
+        _check_cost(opened, form, factor)
+        if factor > 1:
+            opened.image.draft(None, (width // factor, height // factor))
         opened.image.load()
         if opened.orientation > 4:
             width, height = height, width
@@ -220,10 +258,13 @@ def _recognise(data: bytes) -> str:
     raise BadFileError(f"a {', '.join(forms)} or {last} file", found)
 
 
-def _check_cost(opened: OpenedPicture, form: str) -> None:
-    """Refuse a picture that would take too much memory or time to decode."""
-    (width, height), tiles = opened.image.size, opened.image.tile
-    check_size(width, height, opened.pixel_bytes, opened.fixed_bytes)
+def _check_cost(opened: OpenedPicture, form: str, factor: int) -> None:
+    """Refuse a picture that would take too much memory or time to decode at a scale of 1 / factor."""
+    (width, height), tiles = opened.image.size, getattr(opened.image, "tile", ())
+    pixel_bytes = opened.pixel_bytes / factor**2
+    if opened.coefficient_bytes:  # freed before the result is made, but not before Pillow's four bytes
+        pixel_bytes = max(pixel_bytes, 4 / factor**2 + opened.coefficient_bytes)
+    check_size(width, height, pixel_bytes, opened.fixed_bytes)
     if tiles and tiles[0][0] in _SLOW_CODECS and width * height > _SLOW_PIXELS:
         raise BadFileError(f"at most {_SLOW_PIXELS:,} pixels in this type of {form}", f"{width} x {height}")
 
@@ -241,21 +282,21 @@ def _upright_rgb(opened: OpenedPicture) -> np.ndarray:
     strips = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
     deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
     low_high = _deep_range(opened, strips) if deep else (0, 0)
+    convert = to_srgb(opened.profile, image.mode) if opened.profile and not deep else None
     for box in strips:
         strip = image.crop(box)
-        stored[box[1] : box[3]] = _deep_to_grey(strip, *low_high) if deep else _to_rgb(strip)
+        stored[box[1] : box[3]] = _deep_to_grey(strip, *low_high) if deep else _to_rgb(strip, convert)
     return result
 
 
-def _to_rgb(strip: Image) -> np.ndarray:
-    """Convert 8-bit samples to uint8 RGB [h, w, 3], with alpha over white."""
-    if not strip.has_transparency_data:
-        return np.asarray(strip.convert("RGB"))
-    if strip.mode in ("La", "RGBa"):  # premultiplied
+def _to_rgb(strip: Image, convert: ToSrgb | None) -> np.ndarray:
+    """Convert 8-bit samples to uint8 sRGB [h, w, 3], with alpha over white."""
+    if strip.mode in ("La", "RGBa", "P") and strip.has_transparency_data:  # La, RGBa: premultiplied
         strip = strip.convert("LA" if strip.mode == "La" else "RGBA")
-    rgba = np.asarray(strip.convert("RGBA")).astype(np.uint16)
-    alpha = rgba[..., 3:]
-    return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    colours = np.asarray(convert(strip) if convert else strip.convert("RGB"))
+    if not strip.has_transparency_data:
+        return colours
+    return over_white(colours, np.asarray(strip.convert("RGBA"))[..., 3:])
 
 
 def _deep_range(opened: OpenedPicture, strips: list[tuple[int, int, int, int]]) -> tuple[float, float]:

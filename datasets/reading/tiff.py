@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from PIL.TiffImagePlugin import TiffImageFile
 
+from .colour import MAX_PROFILE_BYTES
 from .opened import BadFileError, OpenedPicture, check_size
 
 # Tags that describe the pixel storage, and the maximum number of values of each: 300,000 strips or tiles, because
@@ -17,8 +18,10 @@ _TAGS: Final = {
     320: ("palette", 3 << 16), 322: ("tile width", 1), 323: ("tile height", 1), 324: ("tile offsets", 300_000),
     325: ("tile sizes", 300_000), 338: ("alpha", 8), 339: ("sample format", 8), 347: ("JPEG tables", 1 << 20),
     529: ("YCbCr weights", 3), 530: ("YCbCr density", 2), 531: ("YCbCr position", 1), 532: ("black and white", 6),
+    34675: ("profile", MAX_PROFILE_BYTES),
 }  # fmt: skip
 _ORIENTATION: Final = 274
+_PROFILE: Final = 34675
 _TYPES: Final = {1: "B", 3: "H", 4: "L", 5: "Q", 7: "B", 16: "Q"}  # struct letters; 5 is a fraction of two L values
 # None, three fax encodings, LZW, JPEG, deflate (two numbers) and PackBits.
 _COMPRESSIONS: Final = (1, 2, 3, 4, 5, 7, 8, 32946, 32773)
@@ -64,6 +67,7 @@ def open_tiff(data: bytes) -> OpenedPicture:
     return OpenedPicture(
         TiffImageFile(io.BytesIO(_replace_directory(data, directory, kept))), exif_orientation(data),
         fixed_bytes=int(pixels * pixel_bytes), bits=bits, white_is_zero=photometric == _WHITE_IS_ZERO,
+        profile=bytes(values.get("profile", ())),
     )  # fmt: skip
 
 
@@ -87,6 +91,8 @@ def _values(data: bytes, directory: _Directory) -> tuple[dict[str, tuple[int, ..
         tag, kind, count, field = entry
         name, most = _TAGS.get(tag, ("", 0))
         if not name or name in values or kind not in _TYPES:
+            continue
+        if count > most and tag == _PROFILE:
             continue
         if count > most:
             raise BadFileError(f"at most {most:,} values in TIFF tag {tag}", f"{count:,}")

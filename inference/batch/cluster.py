@@ -30,9 +30,10 @@ import pyarrow.parquet
 from ...datasets.errors import ScarlensError, printable
 from ...datasets.offline import stay_offline
 from ...datasets.reading.reader import MAX_BYTES
+from ...datasets.reading.sources import is_leftover
 from ..classifier import BUNDLED_CHECKPOINT, Classifier, load
 from ..engine import usable_cores
-from .folder import BatchSummary, classified, find_files
+from .folder import BatchSummary, classified, find_files, summary_of
 from .reading import FileToRead, ReadingError, ReadingProcess
 from .table import schema
 
@@ -93,8 +94,8 @@ def predict_archive(
     It runs on the cluster that Ray is already connected to or that RAY_ADDRESS names, otherwise on this machine.
 
     Args:
-        source: a folder that all workers see under the same path, or a URL that pyarrow or fsspec can open, such as
-            s3://bucket/photos or gs://bucket/photos.
+        source: a folder that all workers see under the same path, or a URL that pyarrow can open, such as s3://bucket/photos
+            or gs://bucket/photos.
         output: a folder or URL of the same kind, empty or missing.
         checkpoint: a file on this machine, which is sent to the workers; default: the bundled checkpoint.
         workers: number of workers with one core each. Default: one per core of this machine; on a cluster one per core,
@@ -128,15 +129,7 @@ def predict_archive(
     with table.files.open_output_stream(f"{table.path}/{COMPLETE}"):
         pass
     table.files.delete_file(f"{table.path}/{STARTED}")
-    return BatchSummary(
-        total=len(listed),
-        ok=counts["ok"],
-        abstained=counts["abstained"],
-        errors=counts["error"],
-        output=table.name,
-        model_id=model_id,
-        seconds=time.monotonic() - started,
-    )
+    return summary_of(counts, table.name, model_id, time.monotonic() - started)
 
 
 def _ray() -> Any:
@@ -156,20 +149,8 @@ def _place(name: str) -> _Place:
     try:
         files, path = pyarrow.fs.FileSystem.from_uri(name)
         return _Place(name, files, os.path.realpath(path) if isinstance(files, pyarrow.fs.LocalFileSystem) else path)
-    except pa.ArrowInvalid:  # a store that pyarrow has no client for
-        return _Place(name, *_fsspec_place(name))
-    except OSError as error:
-        raise _refused(name, "a folder or URL that can be opened", error) from error
-
-
-def _fsspec_place(name: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    import fsspec  # pyright: ignore[reportMissingImports]
-
-    try:
-        files, path = fsspec.url_to_fs(name)
-    except (ValueError, ImportError, OSError) as error:
-        raise _refused(name, "a URL that pyarrow or fsspec can open", error) from error
-    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files)), path
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _refused(name, "a folder or URL that pyarrow can open", error) from error
 
 
 def _refused(name: str, expected: str, error: Exception) -> ClusterError:
@@ -177,8 +158,6 @@ def _refused(name: str, expected: str, error: Exception) -> ClusterError:
 
 
 def _make_empty_folder(table: _Place) -> None:
-    if not table.path.isprintable():
-        raise ClusterError(f"{table.name}: expected a printable name, found one that Ray writes to another place")
     try:
         found = table.files.get_file_info(pyarrow.fs.FileSelector(table.path, allow_not_found=True))
         if not found:
@@ -213,7 +192,7 @@ def _find_objects(photos: _Place) -> Iterator[tuple[bytes, str | None]]:
     """Do what `folder.find_files` does, for an object store."""
     for entry in photos.files.get_file_info(pyarrow.fs.FileSelector(photos.path, recursive=True)):
         path = entry.path.removeprefix(f"{photos.path}/")
-        if entry.type != pyarrow.fs.FileType.Directory and not any(part.startswith(".") for part in path.split("/")):
+        if entry.type != pyarrow.fs.FileType.Directory and not any(map(is_leftover, path.split("/"))):
             yield os.fsencode(path), _too_large(entry.size or 0)
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import count
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from ...datasets.reading.sources import is_leftover
 from ...datasets.transform import FramedPhoto
 from ...datasets.writing.atomic import atomic_file
 from ..classifier import Classifier, load
@@ -63,27 +65,13 @@ def predict_folder(
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> BatchSummary:
-    r"""Classify every file below a folder. Writes a table with one row per file, sorted by the bytes of the path.
+    """Classify every file below a folder. Writes a table of `COLUMNS` with one row per file, sorted by path.
 
-    Hidden files and folders (".name") and the output itself are skipped; linked folders are not entered. Anything that
+    Hidden files and folders (".name"), those that systems leave behind (`__MACOSX`, `Thumbs.db`, `desktop.ini`,
+    `@eaDir`) and the output itself are skipped; linked folders are not entered. Anything that
     is not a readable photo inside the folder gets a row with the error, including links that lead out of it and files
     that crash a decoder. The table appears once it is complete. Until then its rows are in a file with the same name
     plus ".partial", so an interrupted run leaves the old table untouched and can be resumed.
-
-    The columns are `COLUMNS`:
-
-    - path: relative to the folder, with "/" as separator. A backslash is written `\\`; control and formatting
-      characters, line separators and bytes that are not UTF-8 are escaped as in Python: `\n`, `\x1b`, `\u200f`, and
-      `\udcff` for a byte 0xff that is not UTF-8. `original_path` reverses this.
-    - status: "ok" with a label, "abstained", or "error".
-    - label, p_*, in_scope, plausible, extent_*, skin: as in `Prediction`, rounded to six digits; empty for errors.
-    - reason: why it abstained, a key of `reasons.REASONS`, or the error in one line, with ";" replaced by ",".
-    - sha256: digest of the file's content, if it could be read.
-    - width, height: size of the upright photo in pixels, if it could be read.
-    - model_id: the model, in every row.
-
-    CSV is UTF-8 without a byte order mark. None is an empty cell, and the names in `plausible` are joined by "|". A
-    text that a spreadsheet would run as a formula, or that begins with an apostrophe, gets an apostrophe in front.
 
     Args:
         folder: folder with photos at any depth.
@@ -117,50 +105,51 @@ def predict_folder(
     classifier = classifier or load()
     run = {"folder": escaped_path(os.fsdecode(root)), "model": classifier.model_id}
     with Journal(table, run, resume=resume) as journal:
-        step = _steps(root, journal, progress) if progress else _no_step
-        photos = read_photos(
-            _files(root, journal), root, classifier.card.size, workers=workers, ahead=batch_size + 2 * workers
-        )
-        with closing(photos):
-            for batch in _batches(photos, batch_size):
-                journal.add((photo.path, row) for photo, row in classified(classifier, batch))
-                for _ in batch:
-                    step()
+        for done in _saved_rows(journal, root, classifier, batch_size, workers, count=progress is not None):
+            if progress:
+                progress(*done)
         with atomic_file(table) as file:
             WRITERS[table.suffix.lower()](journal.rows(), file)
         counts = journal.counts()
         journal.delete()
+    return summary_of(counts, output, classifier.model_id, time.monotonic() - started)
+
+
+def _saved_rows(
+    journal: Journal, root: Path, classifier: Classifier, batch_size: int, workers: int, *, count: bool
+) -> Iterator[tuple[int, int]]:
+    """Classify the files without a row and save the rows. Yields the number of rows, and of files if `count` is set."""
+    done = sum(journal.counts().values())
+    total = done + sum(1 for _ in _files(root, journal)) if count else 0
+    files = _files(root, journal)
+    with closing(
+        read_photos(files, root, classifier.card.size, workers=workers, ahead=batch_size + 2 * workers)
+    ) as photos:
+        for batch in _batches(photos, batch_size):
+            journal.add((photo.path, row) for photo, row in classified(classifier, batch))
+            for _ in batch:
+                done += 1
+                yield done, max(total, done)  # files may have been added since
+
+
+def summary_of(counts: Mapping[str, int], output: Path | str, model_id: str, seconds: float) -> BatchSummary:
+    """Return the summary of a run from its number of rows by status."""
     return BatchSummary(
         total=sum(counts.values()),
         ok=counts.get("ok", 0),
         abstained=counts.get("abstained", 0),
         errors=counts.get("error", 0),
         output=output,
-        model_id=classifier.model_id,
-        seconds=time.monotonic() - started,
+        model_id=model_id,
+        seconds=seconds,
     )
-
-
-def _steps(root: Path, journal: Journal, progress: Callable[[int, int], None]) -> Callable[[], None]:
-    """Count the files, and return a function that reports one more row."""
-    done = sum(journal.counts().values())
-    total = done + sum(1 for _ in _files(root, journal))
-    rows = count(done + 1)
-
-    def step() -> None:
-        done = next(rows)
-        progress(done, max(total, done))  # files may have been added since
-
-    return step
-
-
-def _no_step() -> None:
-    """Do nothing."""
 
 
 def _check_request(root: Path, output: Path, batch_size: int, workers: int) -> None:
     if output.suffix.lower() not in WRITERS:
         raise ValueError(f"{output}: expected a name that ends in {', '.join(WRITERS)}, found {output.suffix!r}")
+    if output.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise ValueError(f"{output}: Parquet needs pyarrow: pip install pyarrow, or give a .csv or .jsonl file")
     if batch_size < 1 or workers < 1:
         raise ValueError(f"batch_size and workers must be at least 1, got {batch_size} and {workers}")
     if not root.is_dir():
@@ -209,7 +198,7 @@ def find_files(root: Path, *, without: Sequence[Path] = ()) -> Iterator[tuple[by
                 inside = [
                     path + entry.name + (b"/" if entry.is_dir(follow_symlinks=False) else b"")
                     for entry in entries
-                    if not entry.name.startswith(b".") and path + entry.name not in left_out
+                    if not is_leftover(os.fsdecode(entry.name)) and path + entry.name not in left_out
                 ]
         except OSError as error:
             if not path:
@@ -228,10 +217,9 @@ def _batches(photos: Iterable[list[ReadPhoto]], batch_size: int) -> Iterator[lis
 
 def classified(classifier: Classifier, photos: Sequence[ReadPhoto]) -> Iterator[tuple[ReadPhoto, Row]]:
     """Yield each photo with its row."""
-    framed = [photo.as_framed() for photo in photos if photo.framed]
-    answers = iter(_answers(classifier, framed))
+    answers = iter(_answers(classifier, [photo.photo for photo in photos if photo.photo]))
     for photo in photos:
-        yield photo, photo_row(photo, next(answers) if photo.framed else None, classifier.model_id)
+        yield photo, photo_row(photo, next(answers) if photo.photo else None, classifier.model_id)
 
 
 def _answers(classifier: Classifier, photos: Sequence[FramedPhoto]) -> list[Prediction | Exception]:
@@ -250,9 +238,10 @@ def photo_row(photo: ReadPhoto, answer: Prediction | Exception | None, model_id:
         "status": "error",
         "reason": photo.problem and _one_line(photo.problem),
         "sha256": photo.sha256,
-        "width": photo.width,
-        "height": photo.height,
+        "width": photo.photo and photo.photo.width,
+        "height": photo.photo and photo.photo.height,
         "model_id": model_id,
+        "version": version("scarlens"),
     }
     if isinstance(answer, Exception):
         row["reason"] = _one_line(f"{type(answer).__name__}: {answer}")

@@ -7,7 +7,6 @@ again if it has no `if __name__ == "__main__"`; `concurrent.futures` gives up wh
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -34,13 +33,6 @@ _KEPT_MEMORY: Final = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRE
 """Setting for glibc, which by default returns each photo's memory to the system: that takes as long as decoding."""
 
 _TRIES: Final = 2  # a process that was killed from outside did not die of its file: the second one reads it
-
-_LONGEST_LINE: Final = 1 << 16  # bytes of an answer before the pixels
-
-_LONGEST_PREVIEW: Final = 1 << 24  # bytes: far above what a JPEG of a thousand pixels takes
-
-_BROKEN_ANSWER: Final = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""Exceptions raised when a process died or sent an invalid answer."""
 
 
 class ReadingError(ScarlensError):
@@ -66,26 +58,15 @@ class ReadPhoto(NamedTuple):
 
     Attributes:
         path: as in `FileToRead`.
-        framed: the photo as the network sees it; None if there is a problem.
-        height: height of the upright photo in pixels.
-        width: width of the upright photo in pixels.
+        photo: the photo for the classifier; None if there is a problem.
         sha256: digest of the file's content, if it could be read.
         problem: the error in one line, without the file's name.
-        preview: as in `FramedPhoto`.
     """
 
     path: bytes
-    framed: Framed | None = None
-    height: int | None = None
-    width: int | None = None
+    photo: FramedPhoto | None = None
     sha256: str | None = None
     problem: str | None = None
-    preview: bytes | None = None
-
-    def as_framed(self) -> FramedPhoto:
-        """Return the photo for the classifier. Only valid if it could be read."""
-        assert self.framed is not None and self.height is not None and self.width is not None
-        return FramedPhoto(self.framed, self.height, self.width, self.preview)
 
 
 class ReadingProcess:
@@ -116,7 +97,7 @@ class ReadingProcess:
             watch.start()
             try:
                 return self._asked(process, file)
-            except _BROKEN_ANSWER:
+            except (OSError, ValueError):  # the process ended, with or without a part of its answer
                 problem = self._death(process)
                 if self._hung is process:
                     break
@@ -135,20 +116,16 @@ class ReadingProcess:
         question = {"path": os.fsdecode(file.path), "bytes": length, "preview": self._preview}
         process.stdin.write(json.dumps(question).encode() + b"\n" + content)
         process.stdin.flush()
-        answer = json.loads(_line(process.stdout))
-        framed = answer.pop("framed")
-        if framed is not None:
-            square = np.frombuffer(worker.exactly(process.stdout, 3 * self._size**2), np.uint8)
-            placement = Placement(**framed.pop("placement"))
-            placement = placement._replace(window=tuple(placement.window))
-            framed = Framed(square.reshape(self._size, self._size, 3), placement, **framed)
-        if (length := answer.pop("preview")) is not None:
-            if type(length) is not int or not 0 < length <= _LONGEST_PREVIEW:
-                raise ValueError("expected the length of a preview")
-            answer["preview"] = worker.exactly(process.stdout, length)
-        photo = ReadPhoto(file.path, framed, **answer)
-        _check_answer(photo)
-        return photo
+        answer = json.loads(process.stdout.readline())
+        if "problem" in answer:
+            return ReadPhoto(file.path, None, answer["sha256"], answer["problem"])
+        square = np.frombuffer(worker.exactly(process.stdout, 3 * self._size**2), np.uint8)
+        preview = worker.exactly(process.stdout, answer["preview"]) if self._preview else None
+        placement = Placement(**answer["placement"])
+        placement = placement._replace(window=tuple(placement.window))  # JSON has lists only
+        square = square.reshape(self._size, self._size, 3)
+        framed = Framed(square, placement, answer["brightness"], answer["sharpness"])
+        return ReadPhoto(file.path, FramedPhoto(framed, answer["height"], answer["width"], preview), answer["sha256"])
 
     def _running(self) -> subprocess.Popen[bytes]:
         with self._starts_or_closes:
@@ -239,35 +216,6 @@ def _started(root: Path | None, size: int) -> subprocess.Popen[bytes]:
             f"python -m {worker.__name__} {size} shows why"
         )
     return process
-
-
-def _check_answer(photo: ReadPhoto) -> None:
-    """Validate an answer, because a malicious file may have taken over the reading process.
-
-    Raises:
-        ValueError: a value of another type, or out of range.
-    """
-    sides = (photo.height, photo.width)
-    good = all(side is None or (type(side) is int and 0 < side < 1 << 31) for side in sides)
-    good = good and all(text is None or isinstance(text, str) for text in (photo.sha256, photo.problem))
-    good = good and (photo.framed is None) == (photo.problem is not None) == (photo.height is None)
-    if photo.framed is not None:
-        placement, longest = photo.framed.placement, max(photo.height or 0, photo.width or 0)
-        top, bottom, left, right = placement.window
-        whole = (placement.first, placement.height, placement.width, *placement.window, placement.second)
-        good = good and all(type(number) is int for number in (*whole, placement.factor))
-        good = good and 0 <= top < bottom <= placement.height <= longest
-        good = good and 0 <= left < right <= placement.width <= longest
-        good = good and math.isfinite(photo.framed.brightness + photo.framed.sharpness)
-    if not good:
-        raise ValueError("expected an answer of a reading process")
-
-
-def _line(pipe: IO[bytes]) -> bytes:
-    line = pipe.readline(_LONGEST_LINE)
-    if not line.endswith(b"\n"):
-        raise OSError("the pipe ended")
-    return line
 
 
 def read_photos(

@@ -26,9 +26,23 @@ EXTENTS: Final = tuple(f"extent_{name}" for name in SCAR_TYPES)
 
 COLUMNS: Final = (
     *("path", "status", "label", *PROBABILITIES, "in_scope", "plausible", *EXTENTS, "skin"),
-    *("reason", "sha256", "width", "height", "model_id"),
+    *("reason", "sha256", "width", "height", "model_id", "version"),
 )
-"""The columns of every table, in order; see `folder.predict_folder`."""
+r"""The columns of every table, in order.
+
+- path: relative to the folder, with "/" as separator. A backslash is written `\\`; control and formatting characters,
+  line separators and bytes that are not UTF-8 are escaped as in Python: `\n`, `\x1b`, `\u200f`, and `\udcff` for a
+  byte 0xff that is not UTF-8. `original_path` reverses this.
+- status: "ok" with a label, "abstained", or "error".
+- label, p_*, in_scope, plausible, extent_*, skin: as in `Prediction`, rounded to six digits; empty for errors.
+- reason: why it abstained, a key of `reasons.REASONS`, or the error in one line, with ";" replaced by ",".
+- sha256: digest of the file's content, if it could be read.
+- width, height: size of the upright photo in pixels, if it could be read.
+- model_id, version: the model and the version of scarlens, in every row.
+
+CSV is UTF-8 without a byte order mark. None is an empty cell, and the names in `plausible` are joined by "|". A text
+that a spreadsheet would run as a formula, or that begins with an apostrophe, gets an apostrophe in front.
+"""
 
 Row = dict[str, Any]
 """A value, or None, for each of `COLUMNS`."""

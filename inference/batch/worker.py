@@ -66,26 +66,31 @@ def serve(size: int, root: Path | None) -> None:
 def _answer(
     path: str, content: bytes | None, root: Path | None, size: int, preview: int
 ) -> tuple[dict[str, Any], bytes]:
-    """Read one file: return the fields of `reading.ReadPhoto` and its pictures.
+    """Read one file: return the line to answer and the pixels that follow it.
 
-    The pictures are the pixels of its square and, if requested, its preview, whose field holds the length.
+    The pixels are those of the square and, if requested, a preview, of which the line has the length.
     """
-    answer: dict[str, Any] = dict.fromkeys(("framed", "height", "width", "sha256", "problem", "preview"))
+    digest = None
     try:
         if content is None:
             content = read_bytes(_within(root, path))
-        answer["sha256"] = hashlib.sha256(content).hexdigest()
+        digest = hashlib.sha256(content).hexdigest()
         framed, height, width, picture = read_framed(content, size, preview=preview)
     except ImageReadError as error:
-        answer["problem"] = f"expected {error.expected}, found {error.found}"
-        return answer, b""
+        return {"sha256": digest, "problem": f"expected {error.expected}, found {error.found}"}, b""
     except Exception as error:
-        answer["problem"] = f"{type(error).__name__}: {error}"
-        return answer, b""
-    kept = framed._asdict() | {"placement": framed.placement._asdict()}
-    del kept["square"]
-    answer |= {"framed": kept, "height": height, "width": width, "preview": picture and len(picture)}
-    return answer, framed.square.tobytes() + (picture or b"")
+        return {"sha256": digest, "problem": f"{type(error).__name__}: {error}"}, b""
+    picture = picture or b""
+    answer = {
+        "sha256": digest,
+        "placement": framed.placement._asdict(),
+        "brightness": framed.brightness,
+        "sharpness": framed.sharpness,
+        "height": height,
+        "width": width,
+        "preview": len(picture),
+    }
+    return answer, framed.square.tobytes() + picture
 
 
 def _within(root: Path | None, path: str) -> Path:

@@ -48,33 +48,12 @@ _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def create_app(classifier: Classifier) -> ASGIApp:
-    """Return the application for a classifier, behind its guard.
+def create_app(classifier: Classifier, *, any_host: bool = False) -> ASGIApp:
+    """Return the application for a classifier, behind its guard, which by default refuses other names than localhost.
 
     Photos are read in processes that start and stop with the application.
     """
-    # Uploads stay in memory: Starlette would spool those above a megabyte into a file.
-    MultiPartParser.spool_max_size = MAX_BODY
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, ReadingProcesses]]:
-        size = classifier.card.size
-        with closing(ReadingProcesses(None, size, workers=usable_cores(), preview=PICTURE_SIDE)) as processes:
-            yield {"processes": processes}
-
-    app = FastAPI(
-        title="scarlens",
-        version=version("scarlens"),
-        description=f"Tells ice pick, boxcar and rolling acne scars apart. {NOTICE} Nothing leaves this machine.",
-        lifespan=lifespan,
-        docs_url=None,  # both load scripts from elsewhere
-        redoc_url=None,
-        telemetry={"auto_configure": False},
-    )
-    app.add_exception_handler(RequestValidationError, _wrong_field)
-    app.add_exception_handler(HTTPException, _http_problem)
-    app.add_exception_handler(ScarlensError, _own_problem)
-    app.add_exception_handler(Exception, _unexpected)
+    app = _empty_app(classifier.card.size)
 
     @app.post("/predict", response_model=Answer, responses=_PROBLEMS, dependencies=[Depends(_each_field_once)])
     def predict(request: Request, form: Annotated[PhotoForm, Form(media_type="multipart/form-data")]) -> Any:
@@ -101,7 +80,33 @@ def create_app(classifier: Classifier) -> ASGIApp:
         return FileResponse(_PAGE / "index.html")
 
     app.mount("/page", StaticFiles(directory=_PAGE))
-    return Guard(app, large_bodies={"/predict": MAX_BODY})
+    return Guard(app, large_bodies={"/predict": MAX_BODY}, any_host=any_host)
+
+
+def _empty_app(size: int) -> FastAPI:
+    """Return an application without routes, whose processes frame photos in squares of `size` pixels."""
+    # Uploads stay in memory: Starlette would spool those above a megabyte into a file.
+    MultiPartParser.spool_max_size = MAX_BODY
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, ReadingProcesses]]:
+        with closing(ReadingProcesses(None, size, workers=usable_cores(), preview=PICTURE_SIDE)) as processes:
+            yield {"processes": processes}
+
+    app = FastAPI(
+        title="scarlens",
+        version=version("scarlens"),
+        description=f"Tells ice pick, boxcar and rolling acne scars apart. {NOTICE} Nothing leaves this machine.",
+        lifespan=lifespan,
+        docs_url=None,  # both load scripts from elsewhere
+        redoc_url=None,
+        telemetry={"auto_configure": False},
+    )
+    app.add_exception_handler(RequestValidationError, _wrong_field)
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(ScarlensError, _own_problem)
+    app.add_exception_handler(Exception, _unexpected)
+    return app
 
 
 async def _each_field_once(request: Request) -> None:
@@ -113,11 +118,13 @@ async def _each_field_once(request: Request) -> None:
 
 def _answered(classifier: Classifier, photo: ReadPhoto, form: PhotoForm) -> dict[str, Any] | JSONResponse:
     """Return the answer for a photo that was read, or why it could not be."""
-    if photo.framed is None:
+    if photo.photo is None:
         row = photo_row(photo, None, classifier.model_id)
         return _problem(422, f"{row['path'] or 'the photo'}: {row['reason']}", row)
-    answer = classifier.predict_framed([photo.as_framed()], context=form.context())[0]
-    picture = f"data:image/jpeg;base64,{base64.b64encode(photo.preview or b'').decode()}" if form.picture else None
+    answer = classifier.predict_framed([photo.photo], context=form.context())[0]
+    picture = (
+        f"data:image/jpeg;base64,{base64.b64encode(photo.photo.preview or b'').decode()}" if form.picture else None
+    )
     return answer.to_dict() | {"row": photo_row(photo, answer, classifier.model_id), "picture": picture}
 
 

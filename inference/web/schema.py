@@ -177,6 +177,7 @@ class Row(BaseModel):
     width: int | None
     height: int | None
     model_id: str
+    version: str
 
 
 class Answer(BaseModel):
@@ -200,6 +201,7 @@ class Answer(BaseModel):
     contradiction: Annotated[str | None, Field(description="How the label and the map disagree, as a sentence.")]
     treatment: Annotated[Plan | None, Field(description="None for a photo that is refused.")]
     model_id: str
+    version: str
     width: Annotated[int, Field(description="Of the upright photo in pixels.")]
     height: int
     notice: str

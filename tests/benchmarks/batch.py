@@ -209,7 +209,7 @@ def reading(folder: Path) -> Measured:
     files = [FileToRead(path, problem=problem) for path, problem in find_files(folder)]
     done, before, start = 0, 0, 0.0
     for photos in read_photos(files, folder, load().card.size, workers=workers, ahead=BATCH + 2 * workers):
-        if problems := [photo.problem for photo in photos if photo.framed is None]:
+        if problems := [photo.problem for photo in photos if photo.photo is None]:
             raise ValueError(f"photos could not be read: {problems}")
         done += len(photos)
         if not before and done >= min(2 * workers, len(files) // 2):
