@@ -1,4 +1,4 @@
-"""The command line: what it prints, its exit statuses, and what it says when something is wrong."""
+"""The command line: its output, its exit statuses, and its messages when something is wrong."""
 
 import errno
 import json
@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,26 +23,37 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scarlens.cli import app
-from scarlens.datasets.errors import ScarlensError
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.rendering.files import MANY
 from scarlens.inference.classifier import BUNDLED_CHECKPOINT
 from scarlens.inference.reasons import NOTICE
-from scarlens.inference.terminal import examples
 from scarlens.model.checkpoint import load_checkpoint
 
 EXAMPLES = Path(__file__).parents[1] / "datasets" / "rendering" / "examples"
+BOXCAR = str(EXAMPLES / "boxcar.jpg")
 COMMANDS = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
-SMALL = ("trunk=squeezenet1_1", "weights=null", "size=64", "workers=0", "views=2", "per_type=6")
+SMALL = ("trunk=squeezenet1_1", "weights=null", "epochs=1", "size=64", "workers=0", "views=2", "per_type=6")
+WHOLE = "validation_fraction=0"  # all photos are for training
 
 
 def command_line(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "scarlens", *map(str, arguments)]
 
 
-def scarlens(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    setting = {**os.environ, **environment}
-    return subprocess.run(command_line(*arguments), capture_output=True, text=True, cwd=cwd, env=setting)
+def with_environment(**changes: str) -> dict[str, str]:
+    return {**os.environ, **changes}
+
+
+def scarlens(*arguments: object, **how: Any) -> subprocess.CompletedProcess[str]:
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how}
+    return subprocess.run(command_line(*arguments), **how)
+
+
+def in_this_process(*arguments: object) -> str:
+    """Run a command that needs torch, which a new process would import for seconds; return what it printed."""
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def options(*settings: str) -> list[str]:
@@ -48,15 +61,17 @@ def options(*settings: str) -> list[str]:
     return [part for setting in settings for part in ("--set", setting)]
 
 
-def piped(photo: bytes, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command_line(*arguments), input=photo, capture_output=True, cwd=cwd)
+@pytest.fixture(scope="module")
+def labelled(rendered_folder: Path) -> list[object]:
+    """The arguments that name labelled photos."""
+    return ["--data", rendered_folder / "manifest.csv", "--out-of-scope", "out_of_scope"]
 
 
 def on_terminal(*arguments: object, **environment: str) -> tuple[int, bytes]:
     """Run a command on a terminal of its own; return its exit status and all that it wrote there."""
     ours, its = pty.openpty()
-    setting = {**os.environ, "TERM": "xterm-256color", **environment}
-    with subprocess.Popen(command_line(*arguments), stdin=its, stdout=its, stderr=its, env=setting) as process:
+    env = with_environment(**{"TERM": "xterm-256color", **environment})
+    with subprocess.Popen(command_line(*arguments), stdin=its, stdout=its, stderr=its, env=env) as process:
         os.close(its)
         written = b""
         try:
@@ -80,31 +95,36 @@ def interrupted(*arguments: object, once: Callable[[], bool]) -> tuple[int, str]
     while not once():
         assert process.poll() is None, "it ended before it was interrupted"
         time.sleep(0.05)
+    time.sleep(0.1)  # workers import for longer than this
     os.killpg(process.pid, signal.SIGINT)
     messages = process.communicate()[1]
     return process.returncode, messages
 
 
-def test_predict_prints_answer_notice_and_documents() -> None:
+# --- predict ---------------------------------------------------------------------------------------------------------
+
+
+def test_predict_prints_the_answer_and_the_notice() -> None:
     result = scarlens("predict", EXAMPLES / "ice_pick.jpg")
     assert result.returncode == 0, result.stderr
-    assert NOTICE.split(":")[0] in result.stdout
-    for name in ("ice pick", "boxcar", "rolling", "plausible:"):
-        assert name in result.stdout
+    for text in (NOTICE.split(":")[0], "ice pick", "boxcar", "rolling", "plausible:"):
+        assert text in result.stdout
 
 
-def test_predict_json_is_one_object_a_photo_and_a_bad_file_stops_nothing(tmp_path: Path) -> None:
+def test_predict_json_is_one_object_per_photo_and_a_bad_file_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("not a picture")
-    result = scarlens("predict", "--json", EXAMPLES / "boxcar.jpg", tmp_path / "notes.jpg", EXAMPLES / "rolling.jpg")
+    bad = (tmp_path / "notes.jpg", tmp_path / "missing.jpg")
+    result = scarlens("predict", "--json", EXAMPLES / "boxcar.jpg", *bad, EXAMPLES / "rolling.jpg")
     assert result.returncode == 3
-    first, second, third = map(json.loads, result.stdout.splitlines())
-    assert list(first["probabilities"]) == list(third["probabilities"]) == list(SCAR_TYPES)
-    assert "notes.jpg" in second["error"] and "expected" in second["error"]
-    assert "notes.jpg" in result.stderr and "Traceback" not in result.stderr
+    first, *errors, last = map(json.loads, result.stdout.splitlines())
+    assert list(first["probabilities"]) == list(last["probabilities"]) == list(SCAR_TYPES)
+    for path, answer in zip(bad, errors, strict=True):
+        assert path.name in answer["error"] and path.name in result.stderr
+    assert "expected" in errors[0]["error"] and "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_photo_whose_overlay_cannot_be_written_yields_one_error_and_no_answer(tmp_path: Path, as_json: bool) -> None:
+def test_overlay_that_cannot_be_written_gives_one_error_and_no_answer(tmp_path: Path, as_json: bool) -> None:
     (tmp_path / "boxcar_regions.png").mkdir()
     photos = [EXAMPLES / "boxcar.jpg", EXAMPLES / "rolling.jpg"]
     result = scarlens("predict", *photos, "--overlay", tmp_path, *(["--json"] if as_json else []))
@@ -119,28 +139,28 @@ def test_a_photo_whose_overlay_cannot_be_written_yields_one_error_and_no_answer(
 
 def test_predict_reads_a_photo_from_standard_input(tmp_path: Path) -> None:
     photo = EXAMPLES / "boxcar.jpg"
-    result = piped(photo.read_bytes(), "predict", "-", "--json", "--overlay", tmp_path)
+    with photo.open("rb") as file:
+        result = scarlens("predict", "-", "--json", "--overlay", tmp_path, stdin=file)
     assert result.returncode == 0, result.stderr
     answer, same = json.loads(result.stdout), json.loads(scarlens("predict", photo, "--json").stdout)
     assert answer.pop("path") == "-" and same.pop("path") == str(photo)
     assert answer == same
     assert [path.name for path in tmp_path.iterdir()] == ["stdin_regions.png"]
-    text = piped(photo.read_bytes(), "predict", "-")
-    assert text.returncode == 0 and text.stdout.decode().startswith("standard input\n")
+    with photo.open("rb") as file:
+        assert scarlens("predict", "-", stdin=file).stdout.startswith("standard input\n")
 
 
 @pytest.mark.parametrize(
-    ("content", "found"), [(b"", "found nothing"), (b"no picture", "found bytes that begin with b'no picture'")]
+    ("content", "found"), [("", "found nothing"), ("no picture", "found bytes that begin with b'no picture'")]
 )
-def test_standard_input_without_a_photo_is_an_error_in_one_line(content: bytes, found: str) -> None:
-    result = piped(content, "predict", "-", "--json")
-    message = result.stderr.decode()
-    assert result.returncode == 3 and len(message.splitlines()) == 1
-    assert message.startswith("scarlens: standard input: expected ") and found in message
+def test_standard_input_without_a_photo_is_an_error_in_one_line(content: str, found: str) -> None:
+    result = scarlens("predict", "-", "--json", input=content)
+    assert result.returncode == 3 and len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("scarlens: standard input: expected ") and found in result.stderr
     assert json.loads(result.stdout)["path"] == "-"
 
 
-def test_a_terminal_is_not_waited_for_as_a_photo() -> None:
+def test_predict_does_not_wait_for_a_photo_from_a_terminal() -> None:
     status, written = on_terminal("predict", "-")
     assert status == 3
     assert written.count(b"\n") == 1 and b"scarlens predict - < cheek.jpg, found a terminal" in written
@@ -161,14 +181,26 @@ def test_overlays_of_photos_with_one_name_do_not_overwrite_each_other(tmp_path: 
 
 
 def test_predict_uses_the_checkpoint_it_is_given(tiny_run: Path) -> None:
-    forms = [tiny_run / "model.safetensors", tiny_run / "model.onnx"]
-    answers = []
-    for form in forms:
-        result = scarlens("predict", "--json", EXAMPLES / "boxcar.jpg", "--checkpoint", form)
-        assert result.returncode == 0, result.stderr
-        answers.append(json.loads(result.stdout))
-    assert answers[0]["model_id"] == answers[1]["model_id"]
-    assert answers[0]["probabilities"] == pytest.approx(answers[1]["probabilities"], abs=1e-4)
+    first, second = (
+        json.loads(in_this_process("predict", "--json", EXAMPLES / "boxcar.jpg", "--checkpoint", tiny_run / name))
+        for name in ("model.safetensors", "model.onnx")
+    )
+    assert first["model_id"] == second["model_id"] == load_checkpoint(tiny_run / "model.safetensors")[1].model_id
+    assert first["probabilities"] == pytest.approx(second["probabilities"], abs=1e-4)
+
+
+def test_no_name_of_a_file_reaches_the_terminal_raw(tmp_path: Path) -> None:
+    names = ["bell\x07.jpg", "colour\x1b[31m.jpg", os.fsdecode(b"latin-\xe9.jpg"), "\u202egpj.exe"]
+    for name in names:
+        shutil.copy(EXAMPLES / "boxcar.jpg", tmp_path / name)
+    (tmp_path / "broken\x1b.jpg").write_text("no picture")
+    result = scarlens("predict", *(tmp_path / name for name in names), tmp_path / "broken\x1b.jpg")
+    assert result.returncode == 3 and "Traceback" not in result.stderr
+    assert result.stdout.count("plausible: ") == len(names)
+    assert not set(result.stdout + result.stderr) & set("\x07\x1b\u202e")
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -193,75 +225,25 @@ def test_predict_uses_the_checkpoint_it_is_given(tiny_run: Path) -> None:
         (["batch", "photos", "-o", "out.csv", "--workers", "many"], "invalid value for '--workers'"),
         (["treatments", "boxcar", "rolling"], "; see scarlens treatments --help"),
         (["train", "--data", "photos"], "missing option '--out'; see scarlens train --help"),
+        (["predict", "x.jpg", "--skin-type", "7"], 'a Fitzpatrick skin type, 1 to 6 or I to VI, got "7"'),
+        (["treatments", "--isotretinoin-months", "-1"], "isotretinoin_months must be 0 (taken now)"),
+        (["render", "notes.csv"], "notes.csv: expected a folder, found a file"),
+        (["render", "notes.csv/inside"], "notes.csv/inside: expected a folder, found a file"),
+        (["predict", BOXCAR, "--overlay", "notes.csv"], "notes.csv: expected a folder, found a file"),
+        (["predict", BOXCAR, "--overlay", "notes.csv/inside"], "notes.csv/inside: expected a folder, found a file"),
+        (["batch", ".", "-o", "notes.csv"], "notes.csv: expected an earlier table"),
+        (["batch", "s3://bucket/photos", "-o", "t.csv"], "give --engine ray"),
+        (["batch", ".", "-o", "s3://bucket/t", "--engine", "ray", "--resume"], "start again in another folder"),
     ],
 )
 def test_user_errors_take_one_line_and_status_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("my notes\n")
     result = scarlens(*arguments, cwd=tmp_path)
-    assert result.returncode == 2
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
     assert message in result.stderr
-    assert "Traceback" not in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
     assert result.stderr.startswith("scarlens: ") and "\x1b" not in result.stderr
     assert not result.stdout
-
-
-@pytest.mark.parametrize("command", [["predict", EXAMPLES / "boxcar.jpg", "--overlay"], ["render"]])
-@pytest.mark.parametrize("name", ["file", "file/inside"])
-def test_a_file_where_a_folder_is_to_be_made_is_an_error_in_one_line(
-    command: list[object], name: str, tmp_path: Path
-) -> None:
-    (tmp_path / "file").touch()
-    result = scarlens(*command, tmp_path / name)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == f"scarlens: {tmp_path / name}: expected a folder, found a file\n"
-
-
-def test_batch_does_not_replace_a_file_that_is_no_table(tmp_path: Path) -> None:
-    (tmp_path / "notes.csv").write_text("my notes\n")
-    result = scarlens("batch", tmp_path, "-o", tmp_path / "notes.csv")
-    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
-    assert "notes.csv: expected an earlier table" in result.stderr
     assert (tmp_path / "notes.csv").read_text() == "my notes\n"
-
-
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-@pytest.mark.parametrize("arguments", [["predict", EXAMPLES / "boxcar.jpg"], ["treatments"], ["predict", "--help"]])
-def test_an_encoding_without_bars_ends_nothing(arguments: list[object], encoding: str) -> None:
-    result = subprocess.run(
-        command_line(*arguments), capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}
-    )
-    assert (result.returncode, result.stderr) == (0, b"")
-    assert result.stdout.decode(encoding)
-
-
-def test_a_process_that_does_not_lead_still_answers_and_tells_errors(tmp_path: Path) -> None:
-    photo = EXAMPLES / "boxcar.jpg"
-    assert scarlens("predict", photo, RANK="1").stdout == scarlens("predict", photo).stdout != ""
-    for command in (["predict", "missing.jpg"], ["train", "--data", "nowhere", "--out", "run"]):
-        result = scarlens(*command, cwd=tmp_path, RANK="1")
-        assert result.returncode and result.stderr.startswith("scarlens: ")
-
-
-def test_results_of_a_training_are_told_by_the_process_that_leads(
-    rendered_folder: Path, tiny_run: Path, tmp_path: Path
-) -> None:
-    data = ["--data", rendered_folder / "manifest.csv", "--out-of-scope", "out_of_scope"]
-    for form in ([], ["--json"]):
-        result = scarlens("evaluate", tiny_run / "model.safetensors", *data, "--out", tmp_path / "e", *form, RANK="1")
-        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-
-
-def test_version_names_the_package_and_the_model() -> None:
-    digest = load_checkpoint(BUNDLED_CHECKPOINT.with_suffix(".safetensors"))[1].model_id
-    result = scarlens("--version")
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == f"scarlens {metadata.version('scarlens')}, model {digest}\n"
-
-
-@pytest.mark.parametrize("name", ["", *COMMANDS])
-def test_no_name_in_a_help_text_is_cut_at_80_columns(name: str) -> None:
-    result = scarlens(*([name] if name else []), "--help", COLUMNS="80")
-    assert result.returncode == 0 and "\u2026" not in result.stdout
 
 
 def test_a_script_that_is_one_command_names_it_in_its_errors() -> None:
@@ -271,10 +253,46 @@ def test_a_script_that_is_one_command_names_it_in_its_errors() -> None:
     assert re.fullmatch(r"scarlens: no such option: --ouch.*; see scarlens train --help\n", result.stderr)
 
 
+@pytest.mark.parametrize("command", [["predict", "missing.jpg"], ["train", "--data", "nowhere", "--out", "run"]])
+def test_a_process_that_does_not_lead_reports_errors(command: list[str], tmp_path: Path) -> None:
+    result = scarlens(*command, cwd=tmp_path, env=with_environment(RANK="1"))
+    assert result.returncode and result.stderr.startswith("scarlens: ")
+
+
+def test_a_process_that_does_not_lead_answers_and_keeps_silent_about_training(
+    rendered_folder: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    follower = with_environment(RANK="1")
+    assert scarlens("predict", BOXCAR, env=follower).stdout == scarlens("predict", BOXCAR).stdout != ""
+    photos = [path for path in rendered_folder.glob("*/*_00000?.jpg") if path.parent.name in SCAR_TYPES]
+    few = tmp_path / "few.csv"
+    few.write_text("file,label\n" + "".join(f"{path},{path.parent.name}\n" for path in photos))
+    result = scarlens("evaluate", tiny_run / "model.onnx", "--data", few, "--out", tmp_path / "e", env=follower)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+# --- output ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("arguments", [["predict", BOXCAR], ["treatments"], ["predict", "--help"]])
+def test_an_encoding_without_bars_stops_nothing(arguments: list[str], encoding: str) -> None:
+    result = scarlens(*arguments, env=with_environment(PYTHONIOENCODING=encoding), encoding=encoding)
+    assert (result.returncode, result.stderr) == (0, "") and result.stdout
+
+
+def test_version_names_the_package_and_the_model() -> None:
+    digest = load_checkpoint(BUNDLED_CHECKPOINT.with_suffix(".safetensors"))[1].model_id
+    result = scarlens("--version")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"scarlens {metadata.version('scarlens')}, model {digest}\n"
+
+
 def test_help_lists_the_commands_in_two_groups_and_comes_unasked() -> None:
-    asked, unasked = scarlens("--help"), scarlens()
+    asked, unasked = (scarlens(*given, env=with_environment(COLUMNS="80")) for given in (["--help"], []))
     assert (asked.returncode, unasked.returncode) == (0, 2)
     assert asked.stdout.strip() == unasked.stdout.strip() and not asked.stderr and not unasked.stderr
+    assert "\u2026" not in asked.stdout  # no name is cut
     order = ["Photos in, answers out", "predict", "batch", "serve", "treatments", "doctor"]
     order += ["Train and measure", "audit", "render", "train", "crossvalidate", "evaluate", "export"]
     found = re.findall(rf"^[│╭─ ]+({'|'.join(order)}) ", asked.stdout, flags=re.MULTILINE)
@@ -284,8 +302,8 @@ def test_help_lists_the_commands_in_two_groups_and_comes_unasked() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_ends_with_examples_that_parse(name: str) -> None:
     help_text = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80"}).stdout
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", help_text)
-    tail = [line.strip() for line in plain[plain.index("Examples:") :].splitlines() if line.strip()]
+    assert "\u2026" not in help_text  # no name is cut
+    tail = [line.strip() for line in help_text[help_text.index("Examples:") :].splitlines() if line.strip()]
     assert 2 <= len(tail) <= 5
     for line in tail[1:]:
         program, command, *arguments = shlex.split(line.split(" < ")[0])
@@ -293,60 +311,26 @@ def test_help_ends_with_examples_that_parse(name: str) -> None:
         COMMANDS[name].make_context(name, arguments)  # raises for an option, a value or an argument that is not one
 
 
-def test_examples_show_their_brackets() -> None:
-    small = typer.Typer()
-    small.command(epilog=examples('pip install ".[ray]"', "scarlens doctor"))(lambda: None)
-    lines = [line.strip() for line in CliRunner().invoke(small, ["--help"]).stdout.splitlines()]
-    assert 'pip install ".[ray]"' in lines and "scarlens doctor" in lines
-
-
 # Photos enough that standard output, which is written in blocks, is written before the command ends.
-PHOTOS = [str(EXAMPLES / "boxcar.jpg")] * 3
+PRINTING = [["treatments"], ["treatments", "--json"], ["predict", "--json", BOXCAR, BOXCAR, BOXCAR]]
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["treatments"], ["treatments", "--json"], ["predict", "--json", *PHOTOS]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], *PRINTING])
 def test_output_that_nobody_reads_ends_silently(arguments: list[str]) -> None:
     ours, its = os.pipe()
     os.close(ours)
-    result = subprocess.run(command_line(*arguments), stdout=its, stderr=subprocess.PIPE, text=True)
+    result = scarlens(*arguments, stdout=its)
     os.close(its)
     assert (result.returncode, result.stderr) == (1, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk to write to")
-@pytest.mark.parametrize("arguments", [["treatments"], ["treatments", "--json"], ["predict", "--json", *PHOTOS]])
+@pytest.mark.parametrize("arguments", PRINTING)
 def test_output_to_a_full_disk_is_an_error_in_one_line(arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
-        result = subprocess.run(command_line(*arguments), stdout=full, stderr=subprocess.PIPE, text=True)
+        result = scarlens(*arguments, stdout=full)
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1 and "No space left" in result.stderr
-
-
-def test_an_interrupted_command_ends_with_one_line_and_status_130(tmp_path: Path) -> None:
-    out = tmp_path / "photos"
-    status = interrupted("render", out, "--count", 20, "--size", 2048, once=lambda: any(out.glob("*/*.jpg")))
-    assert status == (130, "scarlens: interrupted\n")
-
-
-def test_workers_that_just_start_say_nothing_of_an_interruption(tmp_path: Path) -> None:
-    def starting() -> bool:
-        made = (tmp_path / "photos" / "type_maps").is_dir()
-        time.sleep(0.1 * made)  # the workers import for longer
-        return made
-
-    status = interrupted("render", tmp_path / "photos", "--count", MANY, "--size", 64, once=starting)
-    assert status == (130, "scarlens: interrupted\n")
-
-
-def test_an_interrupted_training_says_how_to_go_on(rendered_folder: Path, tmp_path: Path) -> None:
-    data = ["--data", rendered_folder / "manifest.csv", "--out-of-scope", "out_of_scope"]
-    settings = options(*SMALL, "epochs=100000", "patience=100000")
-    saved = tmp_path / "run" / "state.pt"
-    status, messages = interrupted("train", *data, "--out", tmp_path / "run", *settings, once=saved.exists)
-    assert status == 130 and "Traceback" not in messages
-    assert messages.splitlines()[-1] == "scarlens: interrupted; run the same command with --resume to go on"
 
 
 @pytest.mark.parametrize("arguments", [["treatments", "boxcar"], ["predict", "--help"]])
@@ -357,8 +341,8 @@ def test_colours_are_for_terminals_whose_user_wants_them(arguments: list[str]) -
         status, written = on_terminal(*arguments, **plain)
         assert status == 0 and b"\x1b" not in written
         assert re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", coloured) == written
-    piped_out = subprocess.run(command_line(*arguments), capture_output=True)
-    assert b"\x1b" not in piped_out.stdout and not piped_out.stderr
+    piped = scarlens(*arguments)
+    assert "\x1b" not in piped.stdout and not piped.stderr
 
 
 def test_progress_is_shown_on_terminals_that_can_move_back(tmp_path: Path) -> None:
@@ -377,10 +361,8 @@ def completed(shell: str, typed: str) -> set[str]:
     words = typed.split(" ")
     protocol = {"COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1), "_TYPER_COMPLETE_ARGS": typed}
     asked = {"_SCARLENS_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    result = subprocess.run(
-        command_line(), capture_output=True, text=True, env={**os.environ, **protocol, **asked}, check=True
-    )
-    assert not result.stderr
+    result = scarlens(env=with_environment(**protocol, **asked))
+    assert (result.returncode, result.stderr) == (0, "")
     values = re.findall(r'(?m)(?:\(\(|^)"([^"]+)"', result.stdout) if shell == "zsh" else result.stdout.splitlines()
     return {value.split("\t")[0] for value in values}
 
@@ -392,32 +374,18 @@ def test_shells_complete_commands_types_and_skin_types(shell: str) -> None:
     assert completed(shell, "scarlens treatments r") == {"rolling"}
     assert completed(shell, "scarlens predict x.jpg --skin-type I") == {"I", "II", "III", "IV"}
     assert {"1", "6", "VI"} < completed(shell, "scarlens predict x.jpg --skin-type ")
-    script = subprocess.run(
-        command_line(), capture_output=True, text=True, env={**os.environ, "_SCARLENS_COMPLETE": f"source_{shell}"}
-    )
+    script = scarlens(env=with_environment(_SCARLENS_COMPLETE=f"source_{shell}"))
     assert script.returncode == 0 and f"_SCARLENS_COMPLETE=complete_{shell}" in script.stdout
 
 
-def test_predict_of_a_missing_file_says_so(tmp_path: Path) -> None:
-    result = scarlens("predict", tmp_path / "missing.jpg")
-    assert result.returncode == 3
-    assert "missing.jpg" in result.stderr and "Traceback" not in result.stderr
-
-
-def test_treatments_print_tables_and_json() -> None:
-    tables = scarlens("treatments", "Ice Pick")
-    assert tables.returncode == 0
-    assert "TCA CROSS" in tables.stdout and "003_a987b77342a1f779.txt" in tables.stdout
-    assert NOTICE.split(":")[0] in tables.stdout
-    everything = json.loads(scarlens("treatments", "--json").stdout)
-    assert everything["disagreements"] and everything["treatments"]
+# --- the other commands ----------------------------------------------------------------------------------------------
 
 
 def test_batch_writes_a_table_and_reports_errors_by_status_3(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for name in ("boxcar.jpg", "rolling.jpg"):
-        (photos / name).write_bytes((EXAMPLES / name).read_bytes())
+        shutil.copy(EXAMPLES / name, photos)
     assert scarlens("batch", photos, "-o", tmp_path / "good.csv").returncode == 0
     (photos / "broken.jpg").write_bytes((EXAMPLES / "boxcar.jpg").read_bytes()[:3000])
     result = scarlens("batch", photos, "-o", tmp_path / "mixed.jsonl")
@@ -427,72 +395,42 @@ def test_batch_writes_a_table_and_reports_errors_by_status_3(tmp_path: Path) -> 
     assert rows[1]["status"] == "error"
 
 
+@pytest.mark.parametrize(
+    ("count", "size", "sign"),
+    [(20, 2048, "*/*.jpg"), (MANY, 64, "type_maps")],
+    ids=["while it renders", "while its workers start"],
+)
+def test_interrupted_render_ends_with_one_line_and_status_130(tmp_path: Path, count: int, size: int, sign: str) -> None:
+    out = tmp_path / "photos"
+    status = interrupted("render", out, "--count", count, "--size", size, once=lambda: any(out.glob(sign)))
+    assert status == (130, "scarlens: interrupted\n")
+
+
+def test_interrupted_train_says_how_to_resume(labelled: list[object], tmp_path: Path) -> None:
+    settings = options(*SMALL, "epochs=100000", "patience=100000")
+    saved = tmp_path / "run" / "state.pt"
+    status, messages = interrupted("train", *labelled, "--out", tmp_path / "run", *settings, once=saved.exists)
+    assert status == 130 and "Traceback" not in messages
+    assert messages.splitlines()[-1] == "scarlens: interrupted; run the same command with --resume to go on"
+
+
 def test_train_names_bad_files_before_it_starts(rendered_folder: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    for folder in rendered_folder.iterdir():
-        if folder.is_dir() and folder.name != "type_maps":
-            (data / folder.name).mkdir(parents=True)
-            for file in folder.iterdir():
-                (data / folder.name / file.name).write_bytes(file.read_bytes())
+    data, out = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(rendered_folder, data, ignore=shutil.ignore_patterns("type_maps", "manifest.csv"))
     (data / "boxcar" / "broken.jpg").write_text("no picture")
-    settings = options(*SMALL, "epochs=1", "validation_fraction=0")
-    out = tmp_path / "run"
-    result = scarlens("train", "--data", data, "--out-of-scope", "out_of_scope", "--out", out, *settings)
-    assert result.returncode == 0, result.stderr
-    assert "only 0 photos of a type to calibrate on, expected at least 10" in result.stderr
-    lines = result.stderr.splitlines()
+    settings = options(*SMALL, WHOLE)
+    printed = in_this_process("train", "--data", data, "--out-of-scope", "out_of_scope", "--out", out, *settings)
+    assert "only 0 photos of a type to calibrate on, expected at least 10" in printed
+    lines = printed.splitlines()
     bad = next(i for i, line in enumerate(lines) if "left out" in line and "broken.jpg" in line)
     assert bad < next(i for i, line in enumerate(lines) if line.startswith("epoch 1"))
     assert (out / "model.safetensors").is_file()
 
 
-def test_crossvalidate_and_evaluate_report_grouped_figures(
-    rendered_folder: Path, tiny_run: Path, tmp_path: Path
-) -> None:
-    data = ["--data", rendered_folder / "manifest.csv", "--out-of-scope", "out_of_scope"]
-    settings = options(*SMALL, "epochs=1", "validation_fraction=0")
-    result = scarlens("crossvalidate", *data, "--out", tmp_path / "cv", *settings, "--folds", 2, "--json")
-    assert result.returncode == 0, result.stderr
-    figures = json.loads(result.stdout)
-    assert figures == json.loads((tmp_path / "cv" / "metrics.json").read_text())
-    assert np.array(figures["confusion"]).sum() == 18
-    accuracy = figures["types"]["accuracy"]
-    assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
-    assert set(figures["scope_auroc"]) == {"out_of_scope"}
-    scores = tmp_path / "cv" / "predictions.csv"
-    trained = scarlens("train", *data, "--out", tmp_path / "run", *settings, "--calibrate-on", scores)
-    assert trained.returncode == 0, trained.stderr
-    again = scarlens("evaluate", tmp_path / "run" / "model.safetensors", *data, "--out", tmp_path / "evaluation")
-    assert again.returncode == 0, again.stderr
-    assert "accuracy" in again.stdout and "confusion" in again.stdout
-    assert (tmp_path / "evaluation" / "confusion.png").is_file()
-
-
-def test_render_and_export(tiny_run: Path, tmp_path: Path) -> None:
-    assert scarlens("render", tmp_path / "photos", "--count", 4, "--size", 64).returncode == 0
-    assert len((tmp_path / "photos" / "manifest.csv").read_text().splitlines()) == 5
-    assert scarlens("export", tiny_run / "model.safetensors", "--onnx", tmp_path / "model.onnx").returncode == 0
-    assert (tmp_path / "model.onnx").is_file()
-
-
-def test_no_name_of_a_file_reaches_the_terminal_raw(tmp_path: Path) -> None:
-    names = [b"bell\x07.jpg", b"colour\x1b[31m.jpg", b"latin-\xe9.jpg", "\u202egpj.exe".encode()]
-    for name in names:
-        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes((EXAMPLES / "boxcar.jpg").read_bytes())  # noqa: PTH118
-    broken = tmp_path / "broken\x1b.jpg"
-    broken.write_text("no picture")
-    result = scarlens("predict", *(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)) for name in names), broken)  # noqa: PTH118
-    assert result.returncode == 3 and "Traceback" not in result.stderr
-    assert result.stdout.count("plausible: ") == len(names)
-    assert not set(result.stdout + result.stderr) & set("\x07\x1b\u202e")
-
-
 def test_train_without_data_renders_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scarlens.training.embedded.COUNT", 24)
     settings = options("epochs=1", "size=64", "workers=0", "views=2", "per_type=6", "validation_fraction=0.34")
-    arguments = ["train", "--out", tmp_path / "run", *settings]
-    result = CliRunner().invoke(app, list(map(str, arguments)))
-    assert result.exit_code == 0, result.output
+    in_this_process("train", "--out", tmp_path / "run", *settings)
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"rendered_0", "model.safetensors", "model.onnx", "validation"} <= files
     training = load_checkpoint(tmp_path / "run" / "model.safetensors")[1].training
@@ -500,8 +438,30 @@ def test_train_without_data_renders_its_own(tmp_path: Path, monkeypatch: pytest.
     assert training["config"]["weights"] == "scarlens.safetensors"
 
 
-def test_batch_refuses_what_its_engine_cannot_do(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["batch", "s3://bucket/photos", "-o", str(tmp_path / "t.csv")])
-    assert isinstance(result.exception, ScarlensError) and "--engine ray" in str(result.exception)
-    result = CliRunner().invoke(app, ["batch", str(tmp_path), "-o", "s3://bucket/t", "--engine", "ray", "--resume"])
-    assert isinstance(result.exception, ScarlensError) and "start again" in str(result.exception)
+def test_crossvalidate_prints_grouped_figures_and_train_calibrates_on_its_scores(
+    labelled: list[object], tmp_path: Path
+) -> None:
+    settings = options(*SMALL, WHOLE)
+    printed = in_this_process("crossvalidate", *labelled, "--out", tmp_path / "cv", *settings, "--folds", 2, "--json")
+    figures = json.loads(printed.splitlines()[-1])
+    assert figures == json.loads((tmp_path / "cv" / "metrics.json").read_text())
+    assert np.array(figures["confusion"]).sum() == 18
+    accuracy = figures["types"]["accuracy"]
+    assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
+    assert set(figures["scope_auroc"]) == {"out_of_scope"}
+    scores = tmp_path / "cv" / "predictions.csv"
+    in_this_process("train", *labelled, "--out", tmp_path / "run", *settings, "--calibrate-on", scores)
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_evaluate_prints_figures_and_draws_them(labelled: list[object], tiny_run: Path, tmp_path: Path) -> None:
+    printed = in_this_process("evaluate", tiny_run / "model.safetensors", *labelled, "--out", tmp_path)
+    assert "accuracy" in printed and "confusion" in printed
+    assert (tmp_path / "confusion.png").is_file()
+
+
+def test_render_and_export_write_their_files(tiny_run: Path, tmp_path: Path) -> None:
+    in_this_process("render", tmp_path / "photos", "--count", 4, "--size", 64)
+    assert len((tmp_path / "photos" / "manifest.csv").read_text().splitlines()) == 5
+    in_this_process("export", tiny_run / "model.safetensors", "--onnx", tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").is_file()

@@ -56,7 +56,7 @@ def test_refused_photo_is_shown_without_treatment() -> None:
 
 
 @pytest.mark.parametrize("context", [None, scarlens.Context(skin_type=5, keloid_history=True)])
-def test_nothing_is_loaded_or_run(context: scarlens.Context | None) -> None:
+def test_nothing_is_fetched_or_run(context: scarlens.Context | None) -> None:
     html = scarlens.predict(render_photo("ice_pick", seed=7, size=200).image, context=context)._repr_html_()
     assert not re.search(r"<script|<link|<iframe|\son\w+=|(?:src|href)=\"(?!data:image/jpeg)", html)
 
