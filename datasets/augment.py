@@ -48,8 +48,8 @@ class Augmentation:
         import albumentations as A  # noqa: N812
 
         self.size = size
-        # Before the photo is framed, what a file goes through: light, compression, marks. Nothing of it may tell the
-        # type or the source, and the framing has to cope with it as it does when predicting.
+        # Before framing: light, compression and marks, as photo files have them. None of it may reveal the type or the
+        # source, and framing has to cope with it as it does in prediction.
         self._filed = A.Compose(
             [
                 A.RandomBrightnessContrast(brightness_limit=0.0, contrast_limit=(-0.25, 0.25), p=0.5),

@@ -16,13 +16,13 @@ BRIGHTNESS: Final = 120.0
 
 _LONGEST: Final = 512  # pixels: flat areas are looked for in a copy that is no larger
 _PADDING_SPREAD: Final = 3  # levels of 255: JPEG keeps flat padding within it
-_AVERAGED_PADDING_SPREAD: Final = 1  # likewise, where each pixel is the mean of several
+_AVERAGED_PADDING_SPREAD: Final = 1  # the same, if each pixel is a mean of several
 _PADDING_STEP: Final = 1  # levels of 255 from pixel to pixel: dark skin is even, but less so
 _PADDING_SHARE: Final = 0.8  # of a row: letters stand on padding too
 _PADDING_MARGIN: Final = 6  # pixels: JPEG blends padding and photo in blocks of 8
 _LEAST_LEFT: Final = 0.2  # of a side: what is flat all over has no padding
 _FLAT_SPREAD: Final = 3  # levels of 255 over 5 x 5 pixels: skin through a camera is never that even
-_AVERAGED_SPREAD: Final = 1  # likewise, where each pixel is the mean of several, which evens the camera's noise out
+_AVERAGED_SPREAD: Final = 1  # the same, if each pixel is a mean of several, which reduces noise
 _LEAST_BOX: Final = 0.004  # of the photo's area
 _BOX_MARGIN: Final = 10  # pixels: JPEG rings around a box
 _GAINS: Final = (0.5, 2.5)  # beyond, noise or clipped light is all there is

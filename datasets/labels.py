@@ -38,4 +38,4 @@ def known_spellings() -> str:
     """Return the list of names that `normalise_label` accepts, as a phrase for error messages."""
     names = ", ".join(f'"{DISPLAY_NAMES[name]}"' for name in SCAR_TYPES)
     ignored = 'case, spaces, "-", "_" and a trailing "scar" or "scars" do not matter'
-    return f'{names}, and "pitted scars" where nobody said which ({ignored})'
+    return f'{names}, and "pitted scars" if the type is unknown ({ignored})'

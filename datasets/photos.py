@@ -73,7 +73,7 @@ def load_photos(
         out_of_scope: names of folders or manifest labels that show none of the three types, such as "keloid";
             "out_of_scope" itself need not be named.
         extra: folders or manifests of photos for training only, such as rendered ones.
-        subject_column: name of the manifests' column that tells whom a photo shows.
+        subject_column: name of the manifests' column that identifies the person in the photo.
 
     Raises:
         PhotoSetError: unknown class, missing column, missing file, or no photo at all.

@@ -16,7 +16,7 @@ from ..datasets.errors import ScarlensError, printable
 from ..datasets.labels import SCAR_TYPES
 from .reasons import NOTICE
 from .terminal import GO_ON, ON_TERMINAL, bar, examples, output, pages, say, when_interrupted
-from .treatments.cautions import SKIN_TYPES, told
+from .treatments.cautions import SKIN_TYPES, context_of
 
 if TYPE_CHECKING:
     from .batch.folder import BatchSummary
@@ -34,7 +34,7 @@ _STDIN: Final = Path("-")
 _STDIN_NAME: Final = "standard input"
 
 _PANEL: Final = "Photos in, answers out"
-_PERSON: Final = "The person, for cautions beside the treatments"
+_PERSON: Final = "The person in the photo, for cautions"
 
 
 def _skin_types() -> list[str]:
@@ -80,7 +80,7 @@ commands = typer.Typer()
 def predict(
     photos: Annotated[list[Path], typer.Argument(help="Image files; - reads one from standard input.")],
     as_json: AsJson = False,
-    overlay: Annotated[Path | None, typer.Option(help="Folder for pictures of where each type is seen.")] = None,
+    overlay: Annotated[Path | None, typer.Option(help="Folder for overlay pictures that outline each type.")] = None,
     checkpoint: Checkpoint = None,
     skin_type: SkinType = None,
     pregnant: Pregnant = None,
@@ -91,7 +91,7 @@ def predict(
     """Classify photos. Prints the plausible types, where they are seen, and what the documents say about treatment."""
     from .regions import overlay_files
 
-    context = told(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
+    context = context_of(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
     answer = partial(_classifier(checkpoint).predict, context=context)
     failed = False
     named = [Path("stdin") if photo == _STDIN else photo for photo in photos]
@@ -105,7 +105,7 @@ def predict(
             if as_json:
                 print(json.dumps({"path": str(photo), "error": str(error)}))
             continue
-        # Not above: what goes wrong with standard output is no fault of the photo.
+        # Outside the try block: a closed standard output is no error of the photo.
         if as_json:
             print(json.dumps({"path": str(photo), **prediction.to_dict()}))
         else:
@@ -179,7 +179,7 @@ def batch(
     ] = "plain",
 ) -> None:
     """Classify every file in a folder. Writes a table with one row per file."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a batch like Ctrl-C
     try:
         if engine == "ray":
             summary = _batch_on_cluster(folder, out, checkpoint, resume=resume, workers=workers)
@@ -201,7 +201,7 @@ def _batch_here(folder: str, out: str, checkpoint: Path | None, *, resume: bool,
         raise ScarlensError("expected folders of this machine, found a URL; give --engine ray")
     classifier = _classifier(checkpoint)
     with when_interrupted(GO_ON), bar("photos") as move:
-        progress = move if ON_TERMINAL else None  # to count the files takes long in an archive
+        progress = move if ON_TERMINAL else None  # counting files takes long in a large archive
         return predict_folder(folder, out, classifier=classifier, workers=workers, resume=resume, progress=progress)
 
 
@@ -271,7 +271,7 @@ def treatments(
     from .treatments.plan import everything, plan
     from .treatments.tables import print_tables
 
-    context = told(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
+    context = context_of(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
     if as_json:
         content = plan(scar_type, (), context).to_dict() if scar_type else everything(context)
         print(json.dumps(content, indent=2))

@@ -130,7 +130,7 @@ def _safely(subject: str, look: Callable[[], Sequence[Finding]]) -> Sequence[Fin
 
 
 def _shown(text: object) -> str:
-    """Replace the home folder's path by "~", so that shared output names nobody."""
+    """Replace the home folder's path by "~", so that the output can be shared."""
     home = str(Path.home())
     return str(text) if home in ("", "/") else re.sub(rf"(?<![\w.-]){re.escape(home)}(?![\w.-])", "~", str(text))
 

@@ -69,12 +69,14 @@ class OnnxEngine:
         data = read_sealed(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = 4  # what it would print is raised as well
-        options.add_session_config_entry("session.load_model_format", "ONNX")  # its own format can hold more
-        # Weights in further files, which the seal does not cover, are looked for where none can lie.
+        options.log_severity_level = 4  # errors are raised; no need to print them too
+        options.add_session_config_entry(
+            "session.load_model_format", "ONNX"
+        )  # its own format could contain more than ONNX
+        # The seal does not cover weights in further files: look for them where there can be none.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
-            # Without its fallback, which prints, and tries the same again.
+            # Its fallback would print, and try the same again.
             self._session = onnxruntime.InferenceSession(
                 data, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
@@ -113,7 +115,7 @@ class OnnxEngine:
         return Scores(*parts)
 
     def _run_each(self, photos: list[np.ndarray]) -> list[list[np.ndarray]]:
-        # Threads of this call only: those of an earlier one do not come along where the process forks.
+        # A pool for each call: threads do not survive a fork.
         with ThreadPoolExecutor(self._threads, thread_name_prefix="scoring") as threads:
             return [*threads.map(self._run, photos)]
 
@@ -155,10 +157,10 @@ def open_engine(checkpoint: Path, *, device: str = "cpu") -> Engine:
     if checkpoint.suffix == ".onnx":
         if device == "cpu":
             return OnnxEngine(checkpoint)
-        checkpoint = checkpoint.with_suffix(".safetensors")  # ONNX Runtime is here for the CPU alone
+        checkpoint = checkpoint.with_suffix(".safetensors")  # ONNX Runtime is used on the CPU only
     if device == "cpu" and (engine := _onnx_twin(checkpoint)) is not None:
         return engine
-    # torch is loaded only where it answers
+    # Imported here, because loading torch takes seconds.
     from ..model.export import network_of
     from ..model.network import usable_device
 

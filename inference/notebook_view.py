@@ -27,7 +27,7 @@ def html(prediction: Prediction) -> str:
         "extent": prediction.extent_text,
         "contradiction": prediction.contradiction,
         "treatment": prediction.treatment and prediction.treatment.to_text(),
-        "told": prediction.treatment is not None and prediction.treatment.context is not None,
+        "has_context": prediction.treatment is not None and prediction.treatment.context is not None,
         "notice": NOTICE,
     }
     return filled(Path(__file__).with_name("prediction.html.j2"), values)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOSTLY_SKIN: Final = 0.5
 """Minimum share of skin for an out-of-scope photo to be described as skin without such scars."""
 
-LEAST_TOLD: Final = 0.005
+LEAST_NAMED: Final = 0.005
 """Minimum extent for a type to be named besides the most extensive one."""
 
 _BAR_WIDTH: Final = 30  # characters
@@ -115,8 +115,8 @@ class Prediction:
         """The extent in words."""
         if self.most_seen is None:
             return "no scar"
-        told = (name for name in SCAR_TYPES if self.extent[name] >= LEAST_TOLD or name == self.most_seen)
-        seen = sorted(told, key=lambda name: -self.extent[name])
+        named = (name for name in SCAR_TYPES if self.extent[name] >= LEAST_NAMED or name == self.most_seen)
+        seen = sorted(named, key=lambda name: -self.extent[name])
         return ", ".join(f"{DISPLAY_NAMES[name]} on {percent(self.extent[name])}" for name in seen) + " of the skin"
 
     def to_dict(self) -> dict[str, Any]:

@@ -228,8 +228,8 @@ def test_strength_and_choice_of_the_regions(page: Page) -> None:
 @pytest.mark.parametrize(
     ("name", "heading", "says"),
     [
-        ("=dark.png", f"Can't tell: {REASONS['low_quality']}", "No treatment is shown"),
-        ("cut.jpg", "This file has no answer", "expected a JPEG up to its end marker"),
+        ("=dark.png", f"Can't tell: {REASONS['low_quality']}", "No treatments are shown"),
+        ("cut.jpg", "No answer for this file", "expected a JPEG up to its end marker"),
     ],
 )
 def test_photo_without_an_answer_says_why_and_shows_no_treatment(
@@ -268,7 +268,7 @@ def test_photo_can_be_dropped(page: Page) -> None:
 
 def test_facts_about_the_person_add_cautions(page: Page) -> None:
     page.choose(EXAMPLES / "ice_pick.jpg")
-    assert not page.all(".badge.avoid") and "You said nothing about the person" in page.text("#answer")
+    assert not page.all(".badge.avoid") and "You entered nothing about the person" in page.text("#answer")
     page.one("#person summary").click()
     page.one("input[name=keloid_history][value=true]").click()
     page.wait(lambda: page.all(".badge.avoid"))
@@ -281,8 +281,8 @@ def test_facts_about_the_person_add_cautions(page: Page) -> None:
     page.wait(lambda: "isotretinoin 3.2 months ago" in page.text("#told"))
     page.settled()
     assert page.text("#missing") == ""
-    assert page.text("#told") == "told: skin type V, isotretinoin 3.2 months ago, keloid history"
-    assert "Not told, so no cautions for it: pregnancy, active acne." in page.text(".cautions")
+    assert page.text("#told") == "entered: skin type V, isotretinoin 3.2 months ago, keloid history"
+    assert "Not given, so no cautions for: pregnancy, active acne." in page.text(".cautions")
     told = scarlens.Context(skin_type=5, isotretinoin_months=3.2, keloid_history=True)
     plan = scarlens.predict(EXAMPLES / "ice_pick.jpg", context=told).treatment
     assert plan
@@ -319,7 +319,7 @@ def test_late_reply_about_another_person_is_not_shown(page: Page) -> None:
     page.tell("keloid_history", "true")
     page.wait(lambda: page.all(".badge.avoid"))
     page.js("return new Promise((done) => setTimeout(done, 2500))")
-    assert page.all(".badge.avoid") and "Told: keloid history." in page.text(".cautions")
+    assert page.all(".badge.avoid") and "Entered: keloid history." in page.text(".cautions")
 
 
 def test_what_is_open_and_chosen_stays_when_the_person_changes(page: Page) -> None:
@@ -337,8 +337,8 @@ def test_plan_that_cannot_be_fetched_is_no_refusal(page: Page) -> None:
     page.choose(EXAMPLES / "ice_pick.jpg")
     page.js("window.fetch = () => Promise.reject(new TypeError('gone'))")
     page.tell("pregnant", "true")
-    page.wait(lambda: "the server does not answer" in page.text("#answer"))
-    assert "refused" not in page.text("#answer") and not page.all(".outcomes")
+    page.wait(lambda: "the server does not respond" in page.text("#answer"))
+    assert "rejected" not in page.text("#answer") and not page.all(".outcomes")
 
 
 # --- many photos -----------------------------------------------------------------------------------------------------
@@ -386,7 +386,7 @@ def test_all_photos_can_be_removed(page: Page, photos: Path) -> None:
     page.tell("pregnant", "true")
     page.one("#clear").click()
     assert not page.all("#table tbody tr") and not page.one("#answer").is_displayed()
-    assert page.text("#told") == "nothing told, so no cautions"  # the next person is another
+    assert page.text("#told") == "nothing entered, so no cautions"  # the next person is another
 
 
 # --- taking along ----------------------------------------------------------------------------------------------------
@@ -419,7 +419,7 @@ def test_table_has_a_row_for_a_file_that_never_reached_the_server(page: Page, ph
     page.one("#csv").click()
     rows = list(csv.DictReader(io.StringIO(page.downloaded("scarlens.csv"))))
     assert [row["path"] for row in rows] == ["boxcar.jpg", "'=dark.png"]
-    assert all(row["status"] == "error" and "does not answer" in row["reason"] for row in rows)
+    assert all(row["status"] == "error" and "does not respond" in row["reason"] for row in rows)
 
 
 def test_answers_as_json(page: Page, photos: Path) -> None:
@@ -443,7 +443,7 @@ def test_page_of_an_answer_needs_nothing_else(page: Page) -> None:
     saved = page.downloaded("ice_pick.html")
     assert "<script" not in saved and "http://127" not in saved and "<canvas" not in saved
     assert "003_a987b77342a1f779.txt" in saved and NOTICE in saved and "30-60 %" in saved
-    assert "Told: skin type V, pregnant." in saved
+    assert "Entered: skin type V, pregnant." in saved
     page.browser.get((page.downloads / "ice_pick.html").as_uri())
     assert page.text("h2") == "Most probable: ice pick scars"
     assert page.js("return document.querySelector('.layers img').naturalWidth") == 384

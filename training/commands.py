@@ -32,7 +32,7 @@ OutOfScope = Annotated[
     list[str], typer.Option(help="Name of a folder or label that shows none of the three types. May be repeated.")
 ]
 SubjectColumn = Annotated[
-    str, typer.Option(metavar="NAME", help="Column of the manifests that tells whom a photo shows.")
+    str, typer.Option(metavar="NAME", help="Column of the manifests that names the person in the photo.")
 ]
 Extra = Annotated[
     list[Path], typer.Option(help="Like --data, but for training only, never for evaluation; such as rendered photos.")
@@ -66,7 +66,7 @@ commands = typer.Typer()
 def audit(
     data: Annotated[list[Path], typer.Argument(help="Folders with one sub-folder per class, or CSV manifests.")],
     out: Annotated[Path, typer.Option(help="Folder for audit.html and audit.json; created if missing.")],
-    out_of_scope: OutOfScope = [],  # noqa: B006 - typer reads the default, nobody changes it
+    out_of_scope: OutOfScope = [],  # noqa: B006 - typer only reads the default
     subject_column: SubjectColumn = "subject",
     as_json: AsJson = False,
 ) -> None:

@@ -156,7 +156,7 @@ def _listed(
 ) -> list[dict[str, Any]]:
     """List some rows by ascending `order`, each photo once; `row` is the 0-based line in `predictions.csv`."""
     found = sorted(np.flatnonzero(rows).tolist(), key=lambda i: float(order[i]))
-    first = {photos[i].path: i for i in reversed(found)}  # of a photo that was scored several times, the gravest
+    first = {photos[i].path: i for i in reversed(found)}  # if a photo was scored several times, keep the worst
     return [
         {
             "row": i,

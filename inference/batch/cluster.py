@@ -303,7 +303,7 @@ class _Worker:
         try:
             with self._photos.files.open_input_stream(f"{self._photos.path}/{os.fsdecode(file.path)}") as stream:
                 content = stream.read(MAX_BYTES + 1)
-        except Exception as error:  # each store's client has errors of its own
+        except Exception as error:  # each store's client has its own errors
             return file._replace(problem=f"expected an object that can be read, found {error}")
         return file._replace(content=content, problem=_too_large(len(content)))
 

@@ -238,7 +238,7 @@ def read_skin_type(spelling: str) -> int:
     raise ContextError(f'expected a Fitzpatrick skin type, 1 to 6 or I to VI, got "{spelling}"')
 
 
-def told(
+def context_of(
     skin_type: str | None, pregnant: bool | None, months: float | None, acne: bool | None, keloids: bool | None
 ) -> Context | None:
     """Return the context for command-line options, or None if all options are None.

@@ -152,8 +152,8 @@ def plan(label: str | None, plausible: Sequence[str], context: Context | None = 
     names = tuple(dict.fromkeys(map(_scar_type, plausible if label is None else (label, *plausible))))
     if not names:
         raise ScarTypeError(f"a plan needs a label or at least one plausible type: {known_spellings()}; got neither")
-    told = advise(context).context
-    return TreatmentPlan(None if label is None else names[0], tuple(map(_type_plan, names)), general(), told)
+    checked = advise(context).context
+    return TreatmentPlan(None if label is None else names[0], tuple(map(_type_plan, names)), general(), checked)
 
 
 def general() -> TypePlan:

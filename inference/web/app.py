@@ -41,8 +41,8 @@ MAX_BODY: Final = MAX_BYTES + 100_000
 
 _PAGE: Final = Path(__file__).with_name("page")
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    400: {"description": "The request cannot be understood.", "model": Problem},
-    403: {"description": "A page of another site made the request.", "model": Problem},
+    400: {"description": "Malformed request.", "model": Problem},
+    403: {"description": "The request came from a page of another site.", "model": Problem},
     413: {"description": "The request is too large.", "model": Problem},
     422: {"description": "The photo cannot be read, or a field is wrong.", "model": Problem},
 }
@@ -57,22 +57,22 @@ def create_app(classifier: Classifier, *, any_host: bool = False) -> ASGIApp:
 
     @app.post("/predict", response_model=Answer, responses=_PROBLEMS, dependencies=[Depends(_each_field_once)])
     def predict(request: Request, form: Annotated[PhotoForm, Form(media_type="multipart/form-data")]) -> Any:
-        """Classify one photo, and say what the documents say about the types that it may show.
+        """Classify one photo, and return what the documents say about its plausible types.
 
-        Field `photo`: an image file. It stays in memory, and is forgotten with the reply.
+        Field `photo`: an image file. It stays in memory and is discarded after the reply.
         """
         file = FileToRead((form.photo.filename or "").encode("utf-8", "surrogatepass"), form.photo.file.read())
         return _answered(classifier, request.state.processes.read(file), form)
 
     @app.post("/treatments", response_model=Plan, responses=_PROBLEMS)
     def treatments(request: PlanRequest) -> Any:
-        """Return what the documents say about the types of an answer, with the cautions for a person."""
+        """Return what the documents say about scar types, with the cautions for a person."""
         return plan(request.label, request.plausible, request.context()).to_dict()
 
-    # These two wait for no photo, nor for a thread that does.
+    # Asynchronous, so that they need not wait for a thread that is busy with a photo.
     @app.get("/about", response_model=About)
     async def about() -> Any:
-        """Return what a page needs to know about this server."""
+        """Return constants that the page needs."""
         return _about(classifier)
 
     @app.get("/", include_in_schema=False)
@@ -98,7 +98,7 @@ def _empty_app(size: int) -> FastAPI:
         version=version("scarlens"),
         description=f"Tells ice pick, boxcar and rolling acne scars apart. {NOTICE} Nothing leaves this machine.",
         lifespan=lifespan,
-        docs_url=None,  # both load scripts from elsewhere
+        docs_url=None,  # both would load scripts from the internet
         redoc_url=None,
         telemetry={"auto_configure": False},
     )
@@ -110,10 +110,10 @@ def _empty_app(size: int) -> FastAPI:
 
 
 async def _each_field_once(request: Request) -> None:
-    """Refuse a form that gives a field twice: which of two skin types counts must not be guessed."""
+    """Refuse a form with a repeated field: which of two skin types counts must not be guessed."""
     names = [name for name, _ in (await request.form()).multi_items()]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise HTTPException(422, f"expected each field once, found more of {escaped(', '.join(doubled))}")
+        raise HTTPException(422, f"expected each field once, found several of {escaped(', '.join(doubled))}")
 
 
 def _answered(classifier: Classifier, photo: ReadPhoto, form: PhotoForm) -> dict[str, Any] | JSONResponse:
@@ -166,7 +166,7 @@ def _own_problem(_: Request, error: Exception) -> JSONResponse:
 
 
 def _unexpected(_: Request, error: Exception) -> JSONResponse:
-    return _problem(500, f"expected no such error, found {type(error).__name__}; the server's terminal says more")
+    return _problem(500, f"unexpected {type(error).__name__}; see the server's terminal")
 
 
 def _problem(status: int, error: str, row: Row | None = None) -> JSONResponse:

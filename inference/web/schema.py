@@ -22,7 +22,7 @@ SkinType = Annotated[int, Field(ge=1, le=6), BeforeValidator(_whole)]
 
 
 class Person(BaseModel):
-    """What the user says about the person. Missing fields mean not said, which differs from no."""
+    """Facts about the person in the photo. A missing field means not given, which differs from no."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,24 +32,26 @@ class Person(BaseModel):
         float | None,
         Field(ge=0, allow_inf_nan=False, description="Months since the last dose of oral isotretinoin; 0: taken now."),
     ] = None
-    active_acne: Annotated[bool | None, Field(description="Acne, not only scars of it.")] = None
-    keloid_history: Annotated[bool | None, Field(description="A scar ever grew beyond its wound.")] = None
+    active_acne: Annotated[bool | None, Field(description="Active acne as well as scars.")] = None
+    keloid_history: Annotated[
+        bool | None, Field(description="Ever had a keloid, or a scar that grew beyond its wound.")
+    ] = None
 
     def context(self) -> Context | None:
-        """Return what was told, or None when nothing was."""
+        """Return the facts as a context; None if none was given."""
         context = Context(**{name: getattr(self, name) for name in Person.model_fields})
         return None if context == Context() else context
 
 
 class PhotoForm(Person):
-    """A photo, and what is told about it and about the person."""
+    """A photo, with facts about the person."""
 
     photo: Annotated[UploadFile, Field(description="An image file.")]
-    picture: Annotated[bool, Field(description="Whether the answer carries a small picture of the photo.")] = False
+    picture: Annotated[bool, Field(description="Whether to return a small picture of the photo.")] = False
 
 
 class PlanRequest(Person):
-    """The types of an answer, and the person."""
+    """The types of an answer, with facts about the person."""
 
     model_config = ConfigDict(extra="forbid", strict=True)  # in JSON a 0 is no "no"
 
@@ -58,7 +60,7 @@ class PlanRequest(Person):
 
 
 class Figure(BaseModel):
-    """A quantity as a document gives it; `text` is what a user reads."""
+    """A quantity as a document states it; `text` is for display."""
 
     low: float | None
     high: float | None
@@ -67,25 +69,25 @@ class Figure(BaseModel):
 
 
 class Claim(BaseModel):
-    """One statement of one document, in our words."""
+    """One statement of one document, in our own words."""
 
     topic: str
     about: list[str]
     says: str
     figures: dict[str, Figure]
-    disputed: Annotated[list[str], Field(description="Ids of the disagreements that it takes part in.")]
+    disputed: Annotated[list[str], Field(description="Ids of the disagreements that involve it.")]
     document: Annotated[str, Field(description="File name of the document.")]
 
 
 class Source(BaseModel):
-    """Where a caution comes from, and the page it was read in."""
+    """Source of a caution: the citation, and the page where we read it."""
 
     citation: str
     verified: str
 
 
 class Caution(BaseModel):
-    """A caution of the clinical literature for what was told about the person."""
+    """A caution from the clinical literature that applies to the person."""
 
     level: Literal["avoid", "caution", "note"]
     reason: str
@@ -95,7 +97,7 @@ class Caution(BaseModel):
 
 
 class Treatment(BaseModel):
-    """A treatment with what the documents say, and the cautions for it."""
+    """A treatment: what the documents say, and the cautions for it."""
 
     id: str
     name: str
@@ -113,7 +115,7 @@ class Side(BaseModel):
 
 
 class Disagreement(BaseModel):
-    """Statements that do not go together."""
+    """Conflicting statements."""
 
     id: str
     subject: str
@@ -149,16 +151,16 @@ class Plan(BaseModel):
     undecided: bool
     types: list[TypePlan]
     general: TypePlan
-    context: Annotated[Person | None, Field(description="What was told, as it was understood.")]
+    context: Annotated[Person | None, Field(description="The facts about the person, as understood.")]
     not_told: list[str]
     cautions: list[Caution]
-    avoid: Annotated[list[str], Field(description="Ids of the treatments to be avoided for what was told.")]
+    avoid: Annotated[list[str], Field(description="Ids of the treatments to avoid for this person.")]
     documents: list[Document]
     notice: str
 
 
 class Row(BaseModel):
-    """The photo's row as `scarlens batch` writes it."""
+    """The photo's row, as in a table of `scarlens batch`."""
 
     path: str
     status: Literal["ok", "abstained", "error"]
@@ -183,43 +185,50 @@ class Row(BaseModel):
 class Answer(BaseModel):
     """What scarlens says about one photo: information, not a diagnosis."""
 
-    headline: Annotated[str, Field(description="The answer in one line, or why there is none.")]
-    label: Annotated[ScarType | None, Field(description="None when it abstains; `reason` then says why.")]
+    headline: Annotated[str, Field(description="The answer in one line, or the reason for abstaining.")]
+    label: Annotated[ScarType | None, Field(description="None if it abstains; see `reason`.")]
     probabilities: Annotated[dict[ScarType, Probability], Field(description="Calibrated; they sum to 1.")]
-    in_scope: Annotated[Probability, Field(description="That the photo shows one of the three types at all.")]
-    plausible: Annotated[list[ScarType], Field(description="Meant to hold the true type in 90 % of cases.")]
+    in_scope: Annotated[
+        Probability, Field(description="Probability that the photo shows one of the three types at all.")
+    ]
+    plausible: Annotated[
+        list[ScarType],
+        Field(description="Conformal prediction set, designed to include the true type in 90 % of cases."),
+    ]
     reason: Literal["out_of_scope", "ambiguous", "low_quality"] | None
     regions: Annotated[
         list[list[list[Probability]]], Field(description="[3, h, w]: where each type is seen in the upright photo.")
     ]
-    scar_threshold: Annotated[Probability, Field(description="A scar is seen where `regions` sum to this or more.")]
+    scar_threshold: Annotated[
+        Probability, Field(description="A scar is seen where the sum of `regions` reaches this value.")
+    ]
     extent: Annotated[
-        dict[ScarType, Probability], Field(description="Share of the visible skin on which each type is seen.")
+        dict[ScarType, Probability], Field(description="Share of the visible skin that each type covers.")
     ]
     skin: Annotated[Probability, Field(description="Share of the photo that is skin.")]
-    most_seen: Annotated[ScarType | None, Field(description="The type with the largest extent.")]
-    contradiction: Annotated[str | None, Field(description="How the label and the map disagree, as a sentence.")]
-    treatment: Annotated[Plan | None, Field(description="None for a photo that is refused.")]
+    most_seen: Annotated[ScarType | None, Field(description="The type that covers most skin; None if no scar is seen.")]
+    contradiction: Annotated[str | None, Field(description="How label and map disagree, in one sentence.")]
+    treatment: Annotated[Plan | None, Field(description="None for a rejected photo.")]
     model_id: str
     version: str
-    width: Annotated[int, Field(description="Of the upright photo in pixels.")]
+    width: Annotated[int, Field(description="Width of the upright photo in pixels.")]
     height: int
     notice: str
     row: Row
     picture: Annotated[
-        str | None, Field(description="The upright photo as a data URL, small, without metadata; where asked for.")
+        str | None, Field(description="The upright photo as a small data URL without metadata, if requested.")
     ] = None
 
 
 class Problem(BaseModel):
-    """Why there is no answer, in one line: what was expected, what came, how to mend it."""
+    """Why there is no answer, in one line: what was expected, what was found, how to fix it."""
 
     error: str
-    row: Annotated[Row | None, Field(description="Of a photo that cannot be read.")] = None
+    row: Annotated[Row | None, Field(description="The row of a photo that cannot be read.")] = None
 
 
 class TypeName(BaseModel):
-    """A scar type, what a user reads, and the colour it is painted in."""
+    """A scar type with its display name and colour."""
 
     name: ScarType
     title: str
@@ -227,18 +236,20 @@ class TypeName(BaseModel):
 
 
 class About(BaseModel):
-    """What a page needs to know about this server."""
+    """Constants that the page needs."""
 
     version: str
     model_id: str
     notice: str
-    max_bytes: Annotated[int, Field(description="Largest file that is read.")]
+    max_bytes: Annotated[int, Field(description="Size limit of a file in bytes.")]
     types: list[TypeName]
-    reasons: Annotated[dict[str, str], Field(description="Every reason for abstaining, as a sentence.")]
-    kinds: Annotated[dict[str, str], Field(description="The kinds of treatments with their headings, in order.")]
-    topics: Annotated[dict[str, str], Field(description="The topics of facts with their headings, in order.")]
-    subjects: Annotated[dict[str, str], Field(description="What claims may be about, as a user reads it.")]
-    natures: Annotated[dict[str, str], Field(description="How statements can disagree, the gravest first.")]
-    quantities: Annotated[dict[str, str], Field(description="What stands before a figure of each quantity.")]
-    mentions: Annotated[dict[str, str], Field(description="Words for treatments in texts, and their ids.")]
-    columns: Annotated[list[str], Field(description="The columns of a table of photos, in order.")]
+    reasons: Annotated[dict[str, str], Field(description="Every reason for abstaining, with its sentence.")]
+    kinds: Annotated[dict[str, str], Field(description="Treatment kinds with their headings, in display order.")]
+    topics: Annotated[dict[str, str], Field(description="Fact topics with their headings, in display order.")]
+    subjects: Annotated[dict[str, str], Field(description="Subjects of claims, with display names.")]
+    natures: Annotated[dict[str, str], Field(description="Kinds of disagreement, most serious first.")]
+    quantities: Annotated[dict[str, str], Field(description="The words before a figure, by quantity.")]
+    mentions: Annotated[
+        dict[str, str], Field(description="Words that mention treatments in running text, with the treatment ids.")
+    ]
+    columns: Annotated[list[str], Field(description="Columns of the table, in order.")]

@@ -40,7 +40,7 @@ def serve(classifier: Classifier, *, port: int, started: Callable[[str], None], 
         config = uvicorn.Config(
             create_app(classifier, any_host=host != ADDRESS),
             log_level="warning",
-            access_log=False,  # names of photos are nobody's business
+            access_log=False,  # photo names are private
             server_header=False,
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_PATIENCE,

@@ -30,7 +30,7 @@ WEIGHTS: Final = Path(__file__).parents[2] / "model" / "weights"
 CONFUSION: Final = Path(__file__).parents[2] / "notebooks" / "images" / "confusion.png"
 """Picture in the card and the README."""
 
-_LISTS: Final = ("worst_photos", "best_photos")  # rows of files that nobody else has
+_LISTS: Final = ("worst_photos", "best_photos")  # rows of files that are not published
 
 _SHORTCUT: Final = ("chance", "bare", "everything")
 

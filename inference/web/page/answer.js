@@ -1,17 +1,17 @@
-// One photo's answer: the picture with the regions, the bars, the reason for silence, and a place for the plan.
+// One photo's answer: the picture with the regions, the bars, the reason for abstaining, and a place for the plan.
 
 import { element, percent } from "./dom.js";
 import { paint } from "./regions.js";
 
 const OUTLINED = "Outlines show where scars are seen, by type: a hint, not a measurement.";
-const LEAST_TOLD = 0.005; // extent from which on a type is named beside the one that is seen most
+const LEAST_TOLD = 0.005; // smallest extent at which a type is named beside the most extensive one
 const NOTHING = "No ice pick, boxcar or rolling scar is seen.";
 
 /** Return the parts of the answer for a photo; `tools` is what can be done with it. The plan goes into `.plan`. */
 export function answerParts(photo, about, tools) {
-  if (photo.status === "waiting") return [heading(photo, "Being looked at …")];
+  if (photo.status === "waiting") return [heading(photo, "Reading …")];
   if (photo.status === "error") {
-    return [heading(photo, "This file has no answer"), element("p", { class: "banner" }, photo.problem), tools, notice(about)];
+    return [heading(photo, "No answer for this file"), element("p", { class: "banner" }, photo.problem), tools, notice(about)];
   }
   return [
     heading(photo, photo.answer.headline),

@@ -1,14 +1,14 @@
-// What can be taken along: a table, the answers, and a page of one answer. Nothing is sent anywhere.
+// Downloads: a table, the answers, and a page of one answer. Nothing is sent anywhere.
 
 import { element } from "./dom.js";
 
-// As in inference/batch/table.py: what a spreadsheet would run gets an apostrophe before it.
+// As in inference/batch/table.py: a text that a spreadsheet would run gets an apostrophe in front.
 const FORMULA = /^(?:[\t\r\n]|\s*[-=+@'\uff1d\uff0b\uff0d\uff20])/;
 
-/** What is opened for paper and in a saved page: there, claims must not hide behind their kind. */
+/** Sections to open when printing and in a saved page, where nobody can unfold them. */
 export const CLAIMS = ".type[open] .kind:not(.facts)";
 
-/** Save the rows of photos as CSV with the columns of `scarlens batch`; photos that still wait have none. */
+/** Save the rows of photos as CSV with the columns of `scarlens batch`; waiting photos have no row. */
 export function saveTable(photos, about) {
   const rows = photos.filter(isDone).map((photo) => photo.row ?? rowWithout(photo, about));
   const lines = [about.columns, ...rows.map((row) => about.columns.map((column) => row[column]))];
@@ -22,7 +22,7 @@ function isDone(photo) {
 /** Return the row of a file that never reached the server. */
 function rowWithout(photo, about) {
   const empty = Object.fromEntries(about.columns.map((column) => [column, null]));
-  return { ...empty, path: photo.name, status: "error", reason: photo.problem, model_id: about.model_id };
+  return { ...empty, path: photo.name, status: "error", reason: photo.problem, model_id: about.model_id, version: about.version };
 }
 
 function quoted(value) {

@@ -106,7 +106,7 @@ async function ask(photo) {
   photo.status = photo.answer ? (photo.answer.reason === null ? "ok" : "abstained") : "error";
 }
 
-/** Return what the documents say about a photo's types to a person, or null for a photo that is refused. */
+/** Return what the documents say about a photo's types to a person, or null for a rejected photo. */
 async function planOf(photo, person) {
   const { answer } = photo;
   if (!answer || isRefused(answer)) return null;
@@ -208,7 +208,7 @@ function showAnswer() {
   showPlan();
 }
 
-/** Show what the documents say about the chosen photo's types to the person who is told about now. */
+/** Show what the documents say about the chosen photo's types, for the person entered now. */
 async function showPlan() {
   const turn = (state.turn += 1);
   const place = by("answer").querySelector(".plan");
@@ -221,7 +221,7 @@ async function showPlan() {
   let parts;
   try {
     const plan = await planOf(photo, person);
-    parts = plan ? planSections(plan, state.about, summary(person)) : [element("p", { class: "banner" }, "No treatment is shown for a photo that is refused.")];
+    parts = plan ? planSections(plan, state.about, summary(person)) : [element("p", { class: "banner" }, "No treatments are shown for a photo that was rejected.")];
   } catch {
     parts = [element("p", { class: "banner" }, `What the documents say cannot be shown: ${server.GONE}.`)];
   }

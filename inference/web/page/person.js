@@ -1,8 +1,8 @@
-// What is told about the person, from the form to the fields of the API.
+// What the user enters about the person: from the form to the fields of the API.
 
 const LONGEST_AGO = 12; // months: no caution asks for more
 
-/** Return the fields of the API; null where nothing was told. */
+/** Return the fields of the API; null where nothing was entered. */
 export function told(form) {
   const value = (name) => new FormData(form).get(name) || null;
   const yesOrNo = (name) => ({ true: true, false: false })[value(name)] ?? null;
@@ -29,7 +29,7 @@ export function incomplete(form) {
   return lacksMonths ? "Enter the months since the last dose, 0 or more. Until then isotretinoin counts as taken now." : "";
 }
 
-/** Return what is told as one line, so that it shows also where the form is closed. */
+/** Return the entries in one line, to show while the form is closed. */
 export function summary(person) {
   const parts = [
     person.skin_type && `skin type ${["I", "II", "III", "IV", "V", "VI"][person.skin_type - 1]}`,
@@ -38,7 +38,7 @@ export function summary(person) {
     { true: "active acne", false: "no active acne" }[person.active_acne],
     { true: "keloid history", false: "no keloid history" }[person.keloid_history],
   ].filter(Boolean);
-  return parts.length ? `told: ${parts.join(", ")}` : "nothing told, so no cautions";
+  return parts.length ? `entered: ${parts.join(", ")}` : "nothing entered, so no cautions";
 }
 
 function isotretinoin(months) {

@@ -7,7 +7,7 @@ const HABITS = ["prevention", "after_care"];
 const CLAIM_ORDER = ["effect", "ideal_for", "caution", "named", "method"];
 const LEADS = { ideal_for: "for: ", caution: "caution: ", method: "method: " };
 
-/** Return the sections of a plan; `about` is what the server says of itself, `told` what was told of the person. */
+/** Return the sections of a plan; `about` describes the server, `told` the person. */
 export function planSections(plan, about, told) {
   const marked = marker(plan.avoid, about.mentions);
   const parts = plan.types.map((part) => {
@@ -42,7 +42,7 @@ function marker(avoid, mentions) {
 
 function cautions(plan, told) {
   if (plan.context === null) {
-    return element("p", { class: "banner soft" }, "You said nothing about the person, so no cautions are shown. That does not make a treatment safe.");
+    return element("p", { class: "banner soft" }, "You entered nothing about the person, so no cautions are shown. That does not make a treatment safe.");
   }
   const lines = plan.cautions.map((caution) =>
     element("li", { class: caution.level, value: caution.number },
@@ -50,11 +50,11 @@ function cautions(plan, told) {
       caution.says,
       element("span", { class: "cite" }, ` ${caution.sources.map((source) => source.citation).join("; ")}`)));
   return element("section", { class: "cautions", "aria-label": "Cautions" },
-    element("h3", {}, "Cautions for what you told us"),
+    element("h3", {}, "Cautions for this person"),
     element("p", {}, `${capital(told)}.`),
     element("p", { class: "soft" }, "From the literature, not from the documents."),
     lines.length ? element("ol", {}, lines) : element("p", {}, "None of our rules applies. That does not make a treatment safe."),
-    plan.not_told.length > 0 && element("p", {}, `Not told, so no cautions for it: ${plan.not_told.join(", ")}.`));
+    plan.not_told.length > 0 && element("p", {}, `Not given, so no cautions for: ${plan.not_told.join(", ")}.`));
 }
 
 function typeSection(part, title, { about, marked }, open) {

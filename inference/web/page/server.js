@@ -1,7 +1,7 @@
 // Talking to the server on this computer.
 
-export const GONE = "the server does not answer; is scarlens serve still running? Try again when it is";
-const VANISHED = "this file cannot be read any more: it was moved, changed or deleted; choose it again";
+export const GONE = "the server does not respond; check that scarlens serve is running, then try again";
+const VANISHED = "this file can no longer be read: it was moved, changed or deleted; choose it again";
 
 /** Ask for the answer to one photo; returns { answer } or { problem, row }. */
 export async function predict(file, name) {
@@ -18,7 +18,7 @@ export async function predict(file, name) {
   }
 }
 
-/** Ask what the documents say about the types of an answer, with the cautions for what was told. */
+/** Ask what the documents say about the types of an answer, with the cautions for the person. */
 export async function treatments(answer, person) {
   const body = JSON.stringify({ label: answer.label, plausible: answer.plausible, ...person });
   const reply = await fetch("treatments", { method: "POST", headers: { "Content-Type": "application/json" }, body });
