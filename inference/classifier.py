@@ -19,7 +19,7 @@ from ..model.checkpoint import Card
 from .engine import Engine, Scores, open_engine
 from .prediction import Prediction
 from .reasons import Reason
-from .regions import extent_of, photo_map, skin_share
+from .regions import extent_of, most_scar, photo_map, skin_share
 from .treatments.cautions import Context
 from .treatments.plan import plan
 
@@ -104,9 +104,10 @@ class Classifier:
         probabilities = calibration.probabilities(scores.type_logits)
         in_scope = float(calibration.in_scope(scores.scope_logit))
         plausible = calibration.plausible(probabilities)
-        reason = self._reason(photo.framed, in_scope, float(probabilities.max()))
-        label = None if reason else plausible[0]
         shown = photo_map(scores.class_map, placement=placement, size=self.card.size)
+        sees_scar = most_scar(shown) >= calibration.scar_threshold
+        reason = self._reason(photo.framed, in_scope, sees_scar, float(probabilities.max()))
+        label = None if reason else plausible[0]
         return Prediction(
             label=label,
             probabilities=dict(zip(SCAR_TYPES, probabilities.tolist(), strict=True)),
@@ -124,11 +125,11 @@ class Classifier:
             preview=photo.preview,
         )
 
-    def _reason(self, photo: Framed, in_scope: float, best_probability: float) -> Reason | None:
+    def _reason(self, photo: Framed, in_scope: float, sees_scar: bool, best_probability: float) -> Reason | None:
         calibration = self.card.calibration
         if _is_small(photo.placement, self.card.size) or not calibration.judgeable(photo.brightness, photo.sharpness):
             return "low_quality"
-        if in_scope < calibration.scope_threshold:
+        if in_scope < calibration.scope_threshold or not sees_scar:
             return "out_of_scope"
         if best_probability < calibration.answer_threshold:
             return "ambiguous"

@@ -63,6 +63,11 @@ def photo_map(class_map: np.ndarray, *, placement: Placement, size: int) -> np.n
     return np.ascontiguousarray(np.moveaxis(turned_back(shown, placement.first), -1, 0))
 
 
+def most_scar(shown: np.ndarray) -> float:
+    """Return the highest probability of a scar, 0 to 1, at any place of a `photo_map`."""
+    return float(shown[: len(SCAR_TYPES)].sum(axis=0).max())
+
+
 def extent_of(shown: np.ndarray, scar_threshold: float) -> dict[str, float]:
     """Return the expected share of the visible skin, 0 to 1, that each type covers.
 
@@ -75,7 +80,7 @@ def extent_of(shown: np.ndarray, scar_threshold: float) -> dict[str, float]:
     """
     regions = shown[: len(SCAR_TYPES)]
     scar = regions.sum(axis=0)
-    if scar.max() < scar_threshold:
+    if most_scar(shown) < scar_threshold:
         return dict.fromkeys(SCAR_TYPES, 0.0)
     counted = (regions * (scar >= scar_threshold / 2)).sum(axis=(1, 2), dtype=np.float64)
     skin = float((1.0 - shown[MAP_CLASSES.index("no_skin")]).sum())

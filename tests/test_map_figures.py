@@ -7,11 +7,10 @@ import pytest
 
 from scarlens.datasets.annotations.readings import Reading, digest_of
 from scarlens.datasets.annotations.scar_map import CELL_MARKS, GRID
-from scarlens.datasets.labels import MAP_CLASSES, SCAR_TYPES, UNTYPED
+from scarlens.datasets.labels import MAP_CLASSES
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.training.measure.map_figures import (
     cells_npz,
-    clear_types,
     fit_scar_threshold,
     map_figures,
     read_cells,
@@ -101,16 +100,3 @@ def test_cells_survive_a_file(photos: list[LabelledPhoto], tmp_path: Path) -> No
     (tmp_path / "cells.npz").write_bytes(cells_npz(cells))
     assert np.array_equal(read_cells(tmp_path / "cells.npz")["ab"], cells["ab"])
     assert read_cells(tmp_path / "none.npz") == {}
-
-
-def test_only_types_that_both_readers_call_clear_are_measured(tmp_path: Path) -> None:
-    photos, readings = [], {}
-    for name, one, two in (("a", (0.8, 0.1, 0.1), (0.7, 0.2, 0.1)), ("b", (0.8, 0.1, 0.1), (0.2, 0.7, 0.1))):
-        (tmp_path / name).write_text(name)
-        photos.append(LabelledPhoto(tmp_path / name, UNTYPED, UNTYPED, name))
-        readings[digest_of(tmp_path / name)] = Reading({}, {"reader1": np.array(one), "reader2": np.array(two)})
-    probabilities = np.tile(np.eye(len(SCAR_TYPES))[0] * 0.7 + 0.1, (2, 1))
-    found = clear_types(photos, probabilities, readings)
-    assert found["photos"] == 1 and found["accuracy"]["value"] == 1.0
-    assert found["expected_calibration_error"] == pytest.approx(0.2)
-    assert clear_types(photos, probabilities, {}) == {"photos": 0}

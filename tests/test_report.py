@@ -69,10 +69,10 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> ScoredPhotos:
             photos.append(LabelledPhoto(path, name, name, f"{name} {number}"))
             shown = (index + 1) % 3 if number == 0 else index
             scope = -3.0 if (index, number) == (1, 1) else 2.0
-            numbers.append([*(3.0 * np.eye(3)[shown]), scope, 120.0, 1.0])
+            numbers.append([*(3.0 * np.eye(3)[shown]), scope, 0.9, 120.0, 1.0])
     for number, scope in enumerate((-2.0, 1.5)):
         photos.append(LabelledPhoto(folder / f"other_{number}.jpg", OUT_OF_SCOPE, "<b>&kind</b>", f"other {number}"))
-        numbers.append([2.0, 0.0, 0.0, scope, 120.0, 1.0])
+        numbers.append([2.0, 0.0, 0.0, scope, 0.9, 120.0, 1.0])
     exif = Image.Exif()
     exif[0x010E] = "a name"
     for photo in photos:
@@ -88,7 +88,7 @@ def decisions(scored: ScoredPhotos) -> Decisions:
 
 @pytest.fixture(scope="module")
 def figures(scored: ScoredPhotos, decisions: Decisions) -> dict:
-    return measure(scored.photos, decisions)
+    return measure(scored.photos, decisions, {})
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +123,13 @@ def test_mistakes_are_listed_by_file_name_alone(figures: dict, scored: ScoredPho
 
 
 def test_a_photo_that_was_scored_twice_is_listed_once(scored: ScoredPhotos, decisions: Decisions) -> None:
-    figures = measure([*scored.photos, *scored.photos], Decisions.joined([decisions, decisions]))
+    figures = measure([*scored.photos, *scored.photos], Decisions.joined([decisions, decisions]), {})
     assert len(figures["worst"]) == 3
     assert figures["photos"] == len(scored.photos)
 
 
 def test_too_dark_hides_every_other_reason(scored: ScoredPhotos) -> None:
-    dark = ScoredPhotos.of_numbers(scored.photos, scored.numbers * [1, 1, 1, 1, 0.1, 1])
+    dark = ScoredPhotos.of_numbers(scored.photos, scored.numbers * [1, 1, 1, 1, 1, 0.1, 1])
     decided = decide(dark, Calibration(min_brightness=20.0))
     assert decided.low_quality.all() and not decided.refused.any() and not decided.answered.any()
     assert (decided.answers == -1).all()

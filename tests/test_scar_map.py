@@ -104,7 +104,7 @@ def test_readings_are_found_by_the_content_of_a_file(tmp_path: Path) -> None:
     assert digest_of(photo) == digest
     (tmp_path / "cells.csv").write_text(f"sha256,reader,A,B,C,D,E,F,G,H\n{digest},me,{'r' * 8},{','.join(CLEAR[1:])}\n")
     (tmp_path / "types.csv").write_text(f"sha256,reader,ice_pick,boxcar,rolling\n{digest},me,0.2,0.0,0.8\n")
-    reading = read_readings(tmp_path)[digest]
+    reading = read_readings(folder=tmp_path)[digest]
     assert reading.cells["me"][0] == "rrrrrrrr"
     assert reading.mean_types is not None and reading.mean_types.tolist() == [0.2, 0.0, 0.8]
     lesson = lessons_of([LabelledPhoto(photo, "boxcar", "boxcar")], {digest: reading})[0]
@@ -116,7 +116,7 @@ def test_readings_are_found_by_the_content_of_a_file(tmp_path: Path) -> None:
 def test_a_row_that_is_no_reading_is_refused(tmp_path: Path, row: str) -> None:
     (tmp_path / "cells.csv").write_text(f"sha256,reader,A,B,C,D,E,F,G,H\n00,me,{row},{','.join(CLEAR[1:])}\n")
     with pytest.raises(ValueError, match="expected 8 of"):
-        read_readings(tmp_path)
+        read_readings(folder=tmp_path)
 
 
 # Lessons

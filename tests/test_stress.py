@@ -36,7 +36,8 @@ class ByColour:
     def __call__(self, photos: np.ndarray) -> Scores:
         self.passes += len(photos)
         logits = 40.0 * photos.mean(axis=(2, 3))
-        return Scores(40.0 * photos[:, :, ::32, ::32], logits, logits.sum(axis=1))
+        class_map = np.pad(40.0 * photos[:, :, ::32, ::32], ((0, 0), (0, 2), (0, 0), (0, 0)))  # skin, and none: 0
+        return Scores(class_map, logits, logits.sum(axis=1))
 
 
 def target(inner: int, outer: int, share: float, *, side: int = 200) -> np.ndarray:
@@ -157,7 +158,7 @@ def test_scores_of_changes_survive_the_file(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     photos = [LabelledPhoto(Path(f'odd, "name"\n{i}.jpg'), name, name, str(i)) for i, name in enumerate(SCAR_TYPES)]
     scores: Mapping[str, ScoredPhotos] = {
-        name: ScoredPhotos.of_numbers(photos, random.normal(size=(3, 6)).astype(np.float32))
+        name: ScoredPhotos.of_numbers(photos, random.normal(size=(3, 7)).astype(np.float32))
         for name in ("original", "caption")
     }
     (tmp_path / "changes.csv").write_bytes(changes_csv(scores))

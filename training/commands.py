@@ -46,6 +46,9 @@ Copies = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Run folder; created if missing.")]
+Readings = Annotated[
+    Path | None, typer.Option(help="CSV file of blind readers' opinions: file,reader,ice_pick,boxcar,rolling.")
+]
 Config = Annotated[Path | None, typer.Option(help="YAML file with settings, such as the config.yaml of a run folder.")]
 Setting = Annotated[
     list[str],
@@ -165,6 +168,7 @@ def crossvalidate(
     folds: Annotated[int, typer.Option(min=2, help="Number of folds. A fold never splits a subject.")] = 5,
     repeats: Annotated[int, typer.Option(min=1, help="Repeat with the photos reshuffled.")] = 1,
     copies: Copies = "refuse",
+    readings: Readings = None,
     device: Device = "cpu",
     resume: Resume = False,
     as_json: AsJson = False,
@@ -185,6 +189,7 @@ def crossvalidate(
             device=device,
             resume=resume,
             allow_parted=copies == "allow",
+            readings=readings,
             report=report,
         )
     _print_figures(figures, as_json=as_json)
@@ -199,6 +204,7 @@ def evaluate(
     out: Out,
     out_of_scope: OutOfScope = [],  # noqa: B006
     subject_column: SubjectColumn = "subject",
+    readings: Readings = None,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
@@ -207,7 +213,7 @@ def evaluate(
 
     photos = _labelled_photos(data, out_of_scope, [], "allow", subject_column)
     with counter("scored", len(photos)) as advance:
-        figures = evaluate_checkpoint(checkpoint, photos, out, device=device, advance=advance)
+        figures = evaluate_checkpoint(checkpoint, photos, out, device=device, readings=readings, advance=advance)
     report(f"report: {out / 'report.html'}")
     _print_figures(figures, as_json=as_json)
 

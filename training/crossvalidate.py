@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +96,7 @@ def crossvalidate(
     device: str = "cpu",
     resume: bool = False,
     allow_parted: bool = False,
+    readings: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Train and evaluate on folds that never split a subject.
@@ -112,6 +114,7 @@ def crossvalidate(
         device: "cpu" or "cuda".
         resume: whether to resume an interrupted cross-validation in the same folder.
         allow_parted: whether folds may separate near-duplicates, which inflates the figures.
+        readings: CSV file of what blind readers saw, see `read_readings`; added to the bundled readings.
         report: called with a line of text after each fold.
 
     Returns:
@@ -130,7 +133,7 @@ def crossvalidate(
         resume=resume,
         allow_parted=allow_parted,
         tried=frozenset(tried_photos(measured)),
-        readings=read_readings(),
+        readings=read_readings(readings),
     )
     done: list[Fold] = []
     calibrations: list[Calibration] = []
@@ -142,7 +145,7 @@ def crossvalidate(
             done.append(fold)
         calibrations += other_folds_calibrations([fold.held_out for fold in done[-folds:]])
     command = f"scarlens crossvalidate --data DATA --out OUT --folds {folds} --repeats {repeats}"
-    figures = {"command": command, "folds": folds, "repeats": repeats}
+    figures = {"command": command, "version": version("scarlens"), "folds": folds, "repeats": repeats}
     return _measure_folds(setup, done, calibrations, figures)
 
 
@@ -194,19 +197,23 @@ def _measure_folds(
     joined = HeldOut.joined([fold.held_out for fold in done])
     everything = joined.scored
     decided = Decisions.joined([decide(f.held_out.scored, c) for f, c in zip(done, calibrations, strict=True)])
-    figures = {**begun, **measure(everything.photos, decided), "uncalibrated": uncalibrated_figures(everything)}
+    measured = measure(everything.photos, decided, setup.readings)
+    figures = {**begun, **measured, "uncalibrated": uncalibrated_figures(everything)}
     if not setup.team.leads:
         return figures
     out = setup.out
     write_atomically(out / CHANGES_FILE, changes_csv(joined.changed))
     write_atomically(out / CELLS_FILE, cells_npz(joined.cells))
-    figures |= _trust(done, calibrations, everything, decided) | _maps(done, calibrations, begun["folds"])
+    figures |= _trust(done, calibrations, everything, decided)
+    figures |= _maps(done, calibrations, begun["folds"], setup.readings)
     write_report(out, figures, everything, decided, seen_in=lambda row: _seen(done, calibrations, row))
     shutil.rmtree(out / VIEWS_FOLDER, ignore_errors=True)  # gigabytes that nothing needs any more
     return figures
 
 
-def _maps(done: Sequence[Fold], calibrations: Sequence[Calibration], folds: int) -> dict[str, Any]:
+def _maps(
+    done: Sequence[Fold], calibrations: Sequence[Calibration], folds: int, readings: Mapping[str, Reading]
+) -> dict[str, Any]:
     """Compute the map's figures over the first repeat. The network that held a photo out judges it."""
     first = [*zip(done[:folds], calibrations[:folds], strict=True)]
     cells = {digest: found for fold, _ in first for digest, found in fold.held_out.cells.items()}
@@ -214,7 +221,7 @@ def _maps(done: Sequence[Fold], calibrations: Sequence[Calibration], folds: int)
     photos = [photo for fold, _ in first for photo in fold.held_out.scored.photos]
     labelled = [photo for photo in photos if photo.type_index >= 0]
     untyped = [photo for photo in photos if photo.label == UNTYPED]
-    parts, readings = {"map": labelled, "map_untyped": untyped}, read_readings()
+    parts = {"map": labelled, "map_untyped": untyped}
     figures = {name: map_figures(part, cells, thresholds, readings) for name, part in parts.items()}
     row_of = {str(photo.path): row for row, photo in reversed([*enumerate(photos)])}
     judges: dict[LabelledPhoto, Classifier] = {}

@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from scarlens.datasets.annotations.readings import read_readings
+from scarlens.datasets.annotations.readings import Reading, read_readings
 from scarlens.datasets.labels import SCAR_TYPES, UNTYPED
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.datasets.reading.reader import read_image
@@ -25,7 +26,6 @@ from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Engine, open_engine
 from scarlens.inference.prediction import Prediction
 from scarlens.model.calibration import Calibration, softmax
-from scarlens.training.measure.map_figures import clear_types
 from scarlens.training.measure.metrics import (
     Estimate,
     accuracy_by_coverage,
@@ -37,6 +37,7 @@ from scarlens.training.measure.metrics import (
     scope_figures,
     type_figures,
 )
+from scarlens.training.measure.readers import reader_figures, untyped_figures
 from scarlens.training.measure.report import draw_confusion, report_page
 from scarlens.training.measure.robustness import equalised_figures, stress_figures, tone_figures
 from scarlens.training.measure.scores import Decisions, ScoredPhotos, decide, predictions_csv, score_photos
@@ -57,10 +58,15 @@ def validation_loss(scored: ScoredPhotos) -> float:
     return float(-np.log(np.maximum(of_truth, 1e-12)).mean() + np.logaddexp(0.0, -signed).mean())
 
 
-def measure(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, Any]:
+def measure(photos: Sequence[LabelledPhoto], decisions: Decisions, readings: Mapping[str, Reading]) -> dict[str, Any]:
     """Compute the figures of unchanged photos, as plain JSON types; an interval is `{"value", "low", "high"}`.
 
     In a repeated cross-validation each photo counts once per repeat, except in the numbers of photos.
+
+    Args:
+        photos: the photos.
+        decisions: the classifier's decisions for them.
+        readings: by the photo's sha256 what blind readers saw; may be empty.
     """
     truth = np.array([photo.type_index for photo in photos])
     subjects = [photo.subject or "" for photo in photos]
@@ -98,7 +104,8 @@ def measure(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, 
         "confusion": confusion(types, decisions.chosen[shown]).tolist(),
         "scope_auroc": _plain(scope_figures(decisions.in_scope, kinds, subjects)),
         "out_of_scope_refused": _refused(kinds, decisions, subjects),
-        **_untyped(photos, decisions),
+        "readers": reader_figures([photos[i] for i in shown.tolist()], probabilities, readings),
+        **_untyped(photos, decisions, readings),
         **_mistakes(photos, decisions),
     }
 
@@ -127,14 +134,14 @@ def _refused(kinds: Sequence[str], decisions: Decisions, subjects: Sequence[str]
     return _plain({kind: bootstrap_mean(silent, subjects, weights=of_kind) for kind, of_kind in rows.items()})
 
 
-def _untyped(photos: Sequence[LabelledPhoto], decisions: Decisions) -> dict[str, Any]:
+def _untyped(photos: Sequence[LabelledPhoto], decisions: Decisions, readings: Mapping[str, Reading]) -> dict[str, Any]:
     """Return figures of photos with scars of unknown type: share refused, and accuracy on those with a clear type."""
     rows = [i for i, photo in enumerate(photos) if photo.label == UNTYPED]
     if not rows:
         return {}
     subjects = [photos[i].subject or "" for i in rows]
     silent = (decisions.refused | decisions.low_quality)[rows]
-    clear = clear_types([photos[i] for i in rows], decisions.probabilities[rows], read_readings())
+    clear = untyped_figures([photos[i] for i in rows], decisions.probabilities[rows], readings)
     return {"untyped": {"refused": asdict(bootstrap_mean(silent, subjects)), "clear_types": clear}}
 
 
@@ -212,11 +219,23 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
     lines += [_line(f"scope AUROC, {kind}", e) for kind, e in figures["scope_auroc"].items()]
     lines += [_line(f"{kind}, files equalised", e) for kind, e in figures.get("scope_equalised", {}).items()]
     lines += [_line(f"answer changed, {name}", row["changed"]) for name, row in figures.get("invariance", {}).items()]
+    lines += _reader_lines(figures["readers"])
     lines += ["  confusion, true type by row: " + "  ".join(SCAR_TYPES)]
     lines += [
         f"    {name:<10}" + "".join(f"{n:>8}" for n in row)
         for name, row in zip(SCAR_TYPES, figures["confusion"], strict=True)
     ]
+    return lines
+
+
+def _reader_lines(figures: Mapping[str, Any]) -> list[str]:
+    if not figures:
+        return []
+    parts = {name: figures[name] for name in ("clear", "rest") if figures[name]["photos"]}
+    lines = [_line(f"accuracy, {name} photos ({part['photos']})", part["accuracy"]) for name, part in parts.items()]
+    for name, row in figures["readers"].items():
+        lines += [_line(f"{name} agrees with label", row["with_label"])]
+        lines += [_line(f"{name} agrees with model", row["with_model"])]
     return lines
 
 
@@ -230,6 +249,7 @@ def evaluate(
     out: Path,
     *,
     device: str = "cpu",
+    readings: Path | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint; write `report.html`, `metrics.json`, `predictions.csv` and `confusion.png` to `out`.
@@ -239,6 +259,7 @@ def evaluate(
         photos: readable labelled photos of subjects that the checkpoint was not trained on.
         out: output folder; created if missing.
         device: "cpu" or a torch device.
+        readings: CSV file of what blind readers saw, see `read_readings`; added to the bundled readings.
         advance: called after each photo. The rest takes up to a second more per photo of the three types.
 
     Returns:
@@ -254,7 +275,8 @@ def evaluate(
     figures = {
         "command": "scarlens evaluate CHECKPOINT --data DATA --out OUT",
         "model_id": engine.card.model_id,
-        **measure(photos, decisions),
+        "version": version("scarlens"),
+        **measure(photos, decisions, read_readings(readings)),
         **measure_trust(photos, decisions, tried, decided),
     }
     write_report(out, figures, scored, decisions, seen_in=lambda row: Classifier(engine).predict(photos[row].path))

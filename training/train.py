@@ -147,7 +147,7 @@ def _finish(
     if validation:
         decisions = decide(scored, calibration)
         note = "These photos also chose the epoch and, without --calibrate-on, the calibration: too good to report."
-        figures = {"note": note, **measure(validation, decisions)}
+        figures = {"note": note, **measure(validation, decisions, read_readings())}
         write_report(checkpoint.parent / "validation", figures, scored, decisions)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
+from PIL.Image import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ..reading.containers import open_jpeg, open_png
@@ -115,7 +116,8 @@ def _opened(data: bytes) -> OpenedPicture | None:
 
 
 def _is_see_through(opened: OpenedPicture | None) -> bool:
-    return opened is not None and np.asarray(opened.image.getchannel("A")).min() < 255
+    image = opened.image if opened else None
+    return isinstance(image, Image) and np.asarray(image.getchannel("A")).min() < 255
 
 
 def _jpeg_quality(jpeg: JpegImageFile) -> float:

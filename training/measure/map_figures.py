@@ -21,7 +21,7 @@ from ...datasets.transform import frame, normalise
 from ...inference.classifier import Classifier
 from ...inference.engine import Engine
 from ...inference.regions import photo_map
-from .metrics import Estimate, auroc, bootstrap, bootstrap_mean, calibration_error
+from .metrics import Estimate, auroc, bootstrap, bootstrap_mean
 from .scores import Change
 from .stress import CHANGES, ORIGINAL
 
@@ -32,9 +32,6 @@ FIRST, SECOND = "reader1", "reader2"
 
 THRESHOLDS: Final = np.linspace(0.1, 0.7, 61)
 """Scar thresholds to choose from."""
-
-CLEAR: Final = 0.5
-"""A photo's type is clear if both readers give it more than this probability."""
 
 REPEATS: Final[Mapping[str, tuple[Change, Change]]] = {
     "lighter": (CHANGES[ORIGINAL], CHANGES["lighter"]),
@@ -139,34 +136,6 @@ def map_figures(
         "roc": curve,
         "readers_point": _readers_point(both) if both else [None, None],
         "by_photo": sorted(([row.path, row.within] for row in rows if row.within == row.within), key=lambda r: r[1]),
-    }
-
-
-def clear_types(
-    photos: Sequence[LabelledPhoto], probabilities: np.ndarray, readings: Mapping[str, Reading]
-) -> dict[str, Any]:
-    """Compute accuracy and calibration error on unlabelled photos on whose type both readers are clear.
-
-    Args:
-        photos: N photos of `UNTYPED` scars.
-        probabilities: calibrated, float [N, 3].
-        readings: by the photo's sha256 what readers saw.
-    """
-    rows, types = [], []
-    for row, photo in enumerate(photos):
-        reading = readings.get(digest_of(photo.path))
-        judged = np.array(list(reading.types.values())) if reading else np.zeros((0, len(SCAR_TYPES)))
-        if len(judged) > 1 and judged.min(axis=0).max() > CLEAR:
-            rows.append(row)
-            types.append(int(judged.min(axis=0).argmax()))
-    if not rows:
-        return {"photos": 0}
-    chosen, truth = probabilities[rows], np.array(types)
-    subjects = [photos[row].subject or "" for row in rows]
-    return {
-        "photos": len(rows),
-        "accuracy": asdict(bootstrap_mean(chosen.argmax(axis=1) == truth, subjects)),
-        "expected_calibration_error": calibration_error(chosen, truth),
     }
 
 

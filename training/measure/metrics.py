@@ -160,6 +160,12 @@ def _bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
     return np.minimum((confidence * bins).astype(int), bins - 1)
 
 
+def expected_gap(probabilities: np.ndarray, chance_right: np.ndarray, *, bins: int = _BINS) -> float:
+    """Return the expected calibration error of the top choice, if each is right with a known probability, float [N]."""
+    confidence = probabilities.max(axis=1)
+    return float(np.abs(np.bincount(_bin_of(confidence, bins), chance_right - confidence)).sum() / len(confidence))
+
+
 def _gap(probabilities: np.ndarray, type_indices: np.ndarray, bin_of: np.ndarray) -> float:
     """Return the mean over photos of the gap between confidence and accuracy in their bin."""
     surplus = (probabilities.argmax(axis=1) == type_indices) - probabilities.max(axis=1)

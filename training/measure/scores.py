@@ -17,12 +17,13 @@ from ...datasets.photos import LabelledPhoto
 from ...datasets.reading.reader import read_image
 from ...datasets.transform import Framed, frame, normalise
 from ...inference.engine import Engine
+from ...inference.regions import most_scar, photo_map
 from ...model.calibration import Calibration
 
 Change = Callable[[np.ndarray], np.ndarray]
 """Changes a photo; both are RGB uint8 [H, W, 3], of any size."""
 
-RAW_COLUMNS: Final = (*(f"logit_{name}" for name in SCAR_TYPES), "logit_scope", "brightness", "sharpness")
+RAW_COLUMNS: Final = (*(f"logit_{name}" for name in SCAR_TYPES), "logit_scope", "most_scar", "brightness", "sharpness")
 """Columns of raw scores in a CSV file."""
 
 _PHOTO_COLUMNS: Final = ("file", "kind", "subject")
@@ -40,6 +41,7 @@ class ScoredPhotos:
         photos: N photos.
         type_logits: float [N, 3].
         scope_logits: float [N].
+        most_scar: float [N], the highest probability of a scar on each photo's map.
         brightness: float [N], mean luma of each photo, 0 to 255.
         sharpness: float [N], `canonical.sharpness` of each photo.
     """
@@ -47,6 +49,7 @@ class ScoredPhotos:
     photos: Sequence[LabelledPhoto]
     type_logits: np.ndarray
     scope_logits: np.ndarray
+    most_scar: np.ndarray
     brightness: np.ndarray
     sharpness: np.ndarray
 
@@ -67,12 +70,12 @@ class ScoredPhotos:
 
     @property
     def numbers(self) -> np.ndarray:
-        """All numbers as float [N, 6], in the order of `RAW_COLUMNS`."""
-        return np.column_stack([self.type_logits, self.scope_logits, self.brightness, self.sharpness])
+        """All numbers as float [N, 7], in the order of `RAW_COLUMNS`."""
+        return np.column_stack([self.type_logits, self.scope_logits, self.most_scar, self.brightness, self.sharpness])
 
     @classmethod
     def of_numbers(cls, photos: Sequence[LabelledPhoto], numbers: np.ndarray) -> ScoredPhotos:
-        """Undo `numbers`, float [N, 6]."""
+        """Undo `numbers`, float [N, 7]."""
         types = len(SCAR_TYPES)
         return cls(list(photos), numbers[:, :types], *numbers[:, types:].T)
 
@@ -198,22 +201,33 @@ def score_framed(engine: Engine, photos: Sequence[LabelledPhoto], framed: Sequen
     """Score framed photos in one pass."""
     card = engine.card
     scores = engine(np.stack([normalise(one.square, mean=card.mean, std=card.std) for one in framed]))
-    brightness = np.array([one.brightness for one in framed])
-    sharpness = np.array([one.sharpness for one in framed])
-    return ScoredPhotos(list(photos), scores.type_logits, scores.scope_logit, brightness, sharpness)
+    maps = [
+        photo_map(class_map, placement=one.placement, size=card.size)
+        for class_map, one in zip(scores.class_map, framed, strict=True)
+    ]
+    return ScoredPhotos(
+        photos=list(photos),
+        type_logits=scores.type_logits,
+        scope_logits=scores.scope_logit,
+        most_scar=np.array([most_scar(shown) for shown in maps]),
+        brightness=np.array([one.brightness for one in framed]),
+        sharpness=np.array([one.sharpness for one in framed]),
+    )
 
 
 def decide(scored: ScoredPhotos, calibration: Calibration) -> Decisions:
     """Apply a calibration to raw scores, as the classifier does to photos that are large enough.
 
-    The first reason to abstain hides the others: quality, then scope, then ambiguity.
+    The first reason to abstain hides the others: quality, then scope, then ambiguity. A photo is out of scope by its
+    scope probability, or because its map shows no scar.
     """
     probabilities = calibration.probabilities(scored.type_logits)
     in_scope = calibration.in_scope(scored.scope_logits)
     sets = [calibration.plausible(row) for row in probabilities]
     plausible = np.array([[name in members for name in SCAR_TYPES] for members in sets], dtype=bool)
     low_quality = ~calibration.judgeable(scored.brightness, scored.sharpness)
-    refused = ~low_quality & (in_scope < calibration.scope_threshold)
+    no_scar = scored.most_scar < calibration.scar_threshold
+    refused = ~low_quality & ((in_scope < calibration.scope_threshold) | no_scar)
     confident = probabilities.max(axis=1) >= calibration.answer_threshold
     answered = ~low_quality & ~refused & confident
     return Decisions(probabilities, in_scope, plausible.reshape(-1, len(SCAR_TYPES)), low_quality, refused, answered)
