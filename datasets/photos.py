@@ -31,7 +31,7 @@ class LabelledPhoto:
     Attributes:
         path: the file.
         label: a name of `SCAR_TYPES`, `UNTYPED` or `OUT_OF_SCOPE`.
-        kind: the class as the user named it: the scar type, or the name of the out-of-scope folder, such as "keloid".
+        class_name: the class as the user named it: the scar type, or the out-of-scope folder, such as "keloid".
         subject: the person; a split never separates photos of one subject. None if unknown.
         extra: whether it is for training only, never for evaluation, like a rendered photo.
         copies: number of its group of near-duplicates; None if photos were not compared.
@@ -39,7 +39,7 @@ class LabelledPhoto:
 
     path: Path
     label: str
-    kind: str
+    class_name: str
     subject: str | None = None
     extra: bool = False
     copies: int | None = None
@@ -91,7 +91,7 @@ def load_photos(
         more = number >= len(sources)
         photos += [replace(photo, subject=name, extra=more) for photo, name in zip(found, subjects, strict=True)]
     _check_not_empty([photo for photo in photos if not photo.extra], sources)
-    unused = names - {photo.kind.casefold() for photo in photos if photo.label == OUT_OF_SCOPE}
+    unused = names - {photo.class_name.casefold() for photo in photos if photo.label == OUT_OF_SCOPE}
     if unused:
         raise PhotoSetError(f"--out-of-scope names {sorted(unused)}, but no photo has that folder or label")
     return photos
@@ -113,11 +113,11 @@ def _from_folder(folder: Path, out_of_scope: frozenset[str]) -> list[LabelledPho
     photos: list[LabelledPhoto] = []
     for class_folder in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_leftover(entry.name)):
         label = _label_of(class_folder.name, out_of_scope, where=str(class_folder))
-        kind = class_folder.name if label == OUT_OF_SCOPE else label
+        class_name = class_folder.name if label == OUT_OF_SCOPE else label
         # Every file counts: one that is no photo is listed as unreadable, where a list of suffixes would hide it.
         files = sorted(file for file in class_folder.rglob("*") if file.is_file())
         files = [file for file in files if not any(map(is_leftover, file.relative_to(class_folder).parts))]
-        photos += [LabelledPhoto(file, label, kind) for file in files]
+        photos += [LabelledPhoto(file, label, class_name) for file in files]
     return photos
 
 
@@ -151,11 +151,11 @@ def _from_row(row: dict[str, str], manifest: Path, line: int, out_of_scope: froz
             f"{manifest}, line {line}: expected a file and a label, found {row['file']!r}, {row['label']!r}"
         )
     label = _label_of(row["label"], out_of_scope, where=f"{manifest}, line {line}")
-    kind = row["label"] if label == OUT_OF_SCOPE else label
+    class_name = row["label"] if label == OUT_OF_SCOPE else label
     file = manifest.parent / row["file"]
     if not file.is_file():  # a manifest from Windows; elsewhere a backslash is part of a name
         file = manifest.parent / row["file"].replace("\\", "/")
-    return LabelledPhoto(file, label, kind, row["subject"] or None)
+    return LabelledPhoto(file, label, class_name, row["subject"] or None)
 
 
 def _label_of(spelling: str, out_of_scope: frozenset[str], *, where: str) -> str:

@@ -18,11 +18,11 @@ class SplitError(ScarlensError, ValueError):
     """The photos cannot be split as asked; the message says why."""
 
 
-def grouped_folds(kinds: Sequence[str], subjects: Sequence[str], *, folds: int, seed: int) -> np.ndarray:
+def grouped_folds(class_names: Sequence[str], subjects: Sequence[str], *, folds: int, seed: int) -> np.ndarray:
     """Shuffle photos into stratified folds. All photos of a subject go into the same fold.
 
     Args:
-        kinds: the class of each photo; folds have similar shares of each.
+        class_names: the class of each photo; folds have similar shares of each.
         subjects: the subject of each photo.
         folds: number of folds, at least 2.
         seed: seed of the shuffle.
@@ -33,18 +33,18 @@ def grouped_folds(kinds: Sequence[str], subjects: Sequence[str], *, folds: int, 
     Raises:
         SplitError: a class would be missing from a fold.
     """
-    kind_array, subject_array = np.asarray(kinds), np.asarray(subjects)
-    for kind in np.unique(kind_array):
-        count = len(np.unique(subject_array[kind_array == kind]))
+    class_array, subject_array = np.asarray(class_names), np.asarray(subjects)
+    for class_name in np.unique(class_array):
+        count = len(np.unique(subject_array[class_array == class_name]))
         if count < folds:  # scikit-learn would leave the class out of a fold without a word
             raise SplitError(
-                f'"{kind}" has {count} subjects, but {folds} folds need at least {folds}: '
+                f'"{class_name}" has {count} subjects, but {folds} folds need at least {folds}: '
                 "add photos, use fewer folds, or train with validation_fraction=0"
             )
     # A subject may have photos of several classes, so a shuffle can miss a class in a fold: then shuffle again.
     for number in range(_SHUFFLES):
-        fold_of_photo = _shuffled(kind_array, subject_array, folds, seed + number * _SEED_STEP)
-        if all(set(kind_array[fold_of_photo == fold]) == set(kinds) for fold in range(folds)):
+        fold_of_photo = _shuffled(class_array, subject_array, folds, seed + number * _SEED_STEP)
+        if all(set(class_array[fold_of_photo == fold]) == set(class_names) for fold in range(folds)):
             return fold_of_photo
     raise SplitError(f"none of {_SHUFFLES} shuffles puts every class into each of {folds} folds: use fewer folds")
 
@@ -77,15 +77,15 @@ def refuse_parted(photos: Sequence[LabelledPhoto], parts: Sequence[int] | np.nda
         )
 
 
-def _shuffled(kinds: np.ndarray, subjects: np.ndarray, folds: int, seed: int) -> np.ndarray:
+def _shuffled(class_names: np.ndarray, subjects: np.ndarray, folds: int, seed: int) -> np.ndarray:
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    fold_of_photo = np.full(len(kinds), -1)
-    for fold, (_, held_out) in enumerate(splitter.split(kinds, kinds, subjects)):
+    fold_of_photo = np.full(len(class_names), -1)
+    for fold, (_, held_out) in enumerate(splitter.split(class_names, class_names, subjects)):
         fold_of_photo[held_out] = fold
     return fold_of_photo
 
 
-def grouped_holdout(kinds: Sequence[str], subjects: Sequence[str], *, fraction: float, seed: int) -> np.ndarray:
+def grouped_holdout(class_names: Sequence[str], subjects: Sequence[str], *, fraction: float, seed: int) -> np.ndarray:
     """Hold out about `fraction` of the photos, at most half: whole subjects only, all classes alike.
 
     Returns:
@@ -94,4 +94,4 @@ def grouped_holdout(kinds: Sequence[str], subjects: Sequence[str], *, fraction: 
     Raises:
         SplitError: a class has too few subjects.
     """
-    return grouped_folds(kinds, subjects, folds=max(2, round(1 / fraction)), seed=seed) == 0
+    return grouped_folds(class_names, subjects, folds=max(2, round(1 / fraction)), seed=seed) == 0

@@ -18,7 +18,7 @@ from scarlens.datasets.photos import load_photos
 
 
 def scene(seed: int) -> np.ndarray:
-    """A textured picture of a size that has nothing to do with its kind."""
+    """A textured picture of a size that has nothing to do with its class."""
     random = np.random.default_rng(seed)
     side = int(random.integers(90, 140))
     picture = np.zeros((side, side, 3), np.float32)
@@ -78,7 +78,7 @@ def test_copies_in_two_out_of_scope_folders_are_only_told(clean: Path) -> None:
     assert len(found.contradictions) == 1
     assert not any("labels" in reason for reason in found.verdict)
     assert any("out-of-scope" in warning for warning in found.warnings)
-    assert set(found.shortcuts) == {"types", "kinds", "framed types", "framed kinds"}
+    assert set(found.shortcuts) == {"types", "classes", "framed types", "framed classes"}
 
 
 def test_a_copy_across_subjects_is_a_leak_and_within_one_is_not(clean: Path) -> None:

@@ -168,7 +168,7 @@ def test_each_type_is_shown_equally_often() -> None:
     for epoch in range(3):
         draws = [draw for batch in plan(batches, epoch=epoch) for draw in batch]
         assert len(draws) == batches.photos_per_epoch == 24
-        assert collections.Counter(photos[draw.photo].kind for draw in draws) == dict.fromkeys(SCAR_TYPES, 8)
+        assert collections.Counter(photos[draw.photo].class_name for draw in draws) == dict.fromkeys(SCAR_TYPES, 8)
         uses = collections.Counter(draw.photo for draw in draws)
         assert all(uses[i] == 1 for i in range(8))
         assert {uses[i] for i in range(8, 11)} == {2, 3}
@@ -180,7 +180,7 @@ def test_others_are_shown_by_the_square_root_of_their_number() -> None:
     photos += [replace(photo, extra=True) for photo in listed(ice_pick=9, boxcar=9)]
     batches = BalancedBatches(photos, config())
     draws = [draw for batch in plan(batches) for draw in batch][: batches.photos_per_epoch]
-    counts = collections.Counter((photos[draw.photo].kind, photos[draw.photo].extra) for draw in draws)
+    counts = collections.Counter((photos[draw.photo].class_name, photos[draw.photo].extra) for draw in draws)
     rendered = [counts.pop((name, True)) for name in ("ice_pick", "boxcar")]
     assert sum(rendered) == 8
     kinds = {**dict.fromkeys(SCAR_TYPES, 8), "keloid": 8, "acne": 32, UNTYPED: 8}

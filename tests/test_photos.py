@@ -51,7 +51,7 @@ def test_spellings_of_class_folders(tmp_path: Path, folder: str, label: str) -> 
 def test_two_spellings_of_a_type_are_one_class(tmp_path: Path) -> None:
     touch(tmp_path / "Ice Pick" / "a.jpg", tmp_path / "icepick" / "b.jpg", tmp_path / "boxcar" / "c.jpg")
     photos = load_photos(tmp_path)
-    assert [(photo.path.name, photo.kind, photo.type_index) for photo in photos] == [
+    assert [(photo.path.name, photo.class_name, photo.type_index) for photo in photos] == [
         ("a.jpg", "ice_pick", 0),
         ("c.jpg", "boxcar", 1),
         ("b.jpg", "ice_pick", 0),
@@ -71,7 +71,7 @@ def test_an_unknown_folder_lists_the_known_ones_and_says_how_to_name_it(tmp_path
 def test_out_of_scope_folders(tmp_path: Path) -> None:
     touch(tmp_path / "boxcar" / "a.jpg", tmp_path / "Keloid" / "b.jpg", tmp_path / "active acne" / "c.jpg")
     photos = load_photos(tmp_path, out_of_scope=["keloid", "Active Acne"])
-    assert [(photo.label, photo.kind, photo.type_index) for photo in photos] == [
+    assert [(photo.label, photo.class_name, photo.type_index) for photo in photos] == [
         (OUT_OF_SCOPE, "Keloid", -1),
         (OUT_OF_SCOPE, "active acne", -1),
         ("boxcar", "boxcar", 1),

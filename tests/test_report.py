@@ -76,7 +76,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> ScoredPhotos:
     exif = Image.Exif()
     exif[0x010E] = "a name"
     for photo in photos:
-        picture = Image.fromarray(render_photo(photo.label, seed=len(photo.kind), size=96).image)
+        picture = Image.fromarray(render_photo(photo.label, seed=len(photo.class_name), size=96).image)
         picture.save(photo.path, format="JPEG", exif=exif)
     return ScoredPhotos.of_numbers(photos, np.array(numbers))
 
@@ -147,7 +147,7 @@ def test_folder_holds_figures_scores_and_pictures(written: Path, figures: dict, 
     assert [photo.path for photo in again.photos] == [photo.path for photo in scored.photos]
     np.testing.assert_allclose(again.numbers, scored.numbers)
     header = (written / "predictions.csv").read_text(errors="surrogateescape").splitlines()[0]
-    assert header.startswith(f"file,kind,subject,{','.join(RAW_COLUMNS)}") and "low_quality,refused" in header
+    assert header.startswith(f"file,class,subject,{','.join(RAW_COLUMNS)}") and "low_quality,refused" in header
 
 
 def test_page_needs_nothing_else_and_runs_nothing(written: Path) -> None:

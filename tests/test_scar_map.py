@@ -138,7 +138,7 @@ def test_photos_of_each_sort_teach_what_is_known_of_them(tmp_path: Path) -> None
             assert shown[: len(SCAR_TYPES)].any() and np.allclose(shown.sum(axis=0), 1.0)
         elif photo.label != OUT_OF_SCOPE:
             assert not shown.any()  # nobody said where
-    assert [photo.kind for photo in photos if not photo.extra] == ["ice_pick", UNTYPED]
+    assert [photo.class_name for photo in photos if not photo.extra] == ["ice_pick", UNTYPED]
 
 
 def test_a_reading_of_a_photo_without_label_teaches_its_type_weakly(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from scarlens.datasets.audit.shortcuts import file_features, picture_features, s
 from scarlens.datasets.reading.reader import read_image
 from scarlens.datasets.splits import SplitError
 
-KINDS = ("boxcar", "ice_pick", "rolling")
+CLASSES = ("boxcar", "ice_pick", "rolling")
 
 
 def noise(seed: int, height: int = 96, width: int = 96) -> np.ndarray:
@@ -80,34 +80,34 @@ def rows_of(images: list[np.ndarray], form: str = "PNG") -> list[dict[str, float
     return rows
 
 
-def kinds_and_subjects(count: int) -> tuple[list[str], list[str]]:
-    return [KINDS[number % 3] for number in range(count)], [f"person {number // 6}" for number in range(count)]
+def classes_and_subjects(count: int) -> tuple[list[str], list[str]]:
+    return [CLASSES[number % 3] for number in range(count)], [f"person {number // 6}" for number in range(count)]
 
 
 def varied(seed: int) -> np.ndarray:
-    """A picture whose size and light have nothing to do with its kind."""
+    """A picture whose size and light have nothing to do with its class."""
     random = np.random.default_rng(seed + 1000)
     image = noise(seed, *random.integers(40, 80, 2))
     return (image * random.uniform(0.4, 1)).astype(np.uint8)
 
 
 def test_clean_photos_have_no_shortcut() -> None:
-    kinds, subjects = kinds_and_subjects(90)
-    test = shortcut_test(rows_of([varied(seed) for seed in range(90)]), kinds, subjects)
+    classes, subjects = classes_and_subjects(90)
+    test = shortcut_test(rows_of([varied(seed) for seed in range(90)]), classes, subjects)
     assert test.bare.p > 0.01
     assert test.bare.balanced_accuracy < test.chance + 0.1
-    assert test.counts == dict.fromkeys(KINDS, 30)
+    assert test.counts == dict.fromkeys(CLASSES, 30)
 
 
 def test_p_values_of_noise_are_not_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shortcuts, "_importance", lambda *_: {})
     random = np.random.default_rng(0)
-    kinds = [KINDS[number % 3] for number in range(60)]
+    classes = [CLASSES[number % 3] for number in range(60)]
     subjects = [f"person {number}" for number in range(60)]
     found = []
     for _ in range(30):
         rows = [{f"file size: {name}": value for name, value in enumerate(row)} for row in random.normal(size=(60, 3))]
-        found.append(shortcut_test(rows, kinds, subjects).everything.p)
+        found.append(shortcut_test(rows, classes, subjects).everything.p)
     assert np.mean(np.array(found) <= 0.1) < 0.24
     assert 0.35 < np.mean(found) < 0.65
 
@@ -122,10 +122,10 @@ def captioned(image: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("mark", "family"), [(padded, "padding"), (captioned, "boxes and letters")])
 def test_a_mark_on_one_kind_is_found_and_named(mark: Callable[[np.ndarray], np.ndarray], family: str) -> None:
-    kinds, subjects = kinds_and_subjects(90)
+    classes, subjects = classes_and_subjects(90)
     images = [varied(seed) for seed in range(90)]
-    images = [mark(image) if kind == "boxcar" else image for kind, image in zip(kinds, images, strict=True)]
-    test = shortcut_test(rows_of(images), kinds, subjects)
+    images = [mark(image) if kind == "boxcar" else image for kind, image in zip(classes, images, strict=True)]
+    test = shortcut_test(rows_of(images), classes, subjects)
     assert test.bare.p <= 0.01 and test.bare.balanced_accuracy > test.chance + 0.1
     assert test.families[family].p <= 0.01
     assert test.auroc["boxcar"] > 0.9 > test.auroc["rolling"]
@@ -135,37 +135,37 @@ def test_a_mark_on_one_kind_is_found_and_named(mark: Callable[[np.ndarray], np.n
 
 
 def test_file_size_alone_is_found_and_named() -> None:
-    kinds, subjects = kinds_and_subjects(90)
+    classes, subjects = classes_and_subjects(90)
     rows = []
-    for seed, kind in enumerate(kinds):
+    for seed, kind in enumerate(classes):
         image = varied(seed)
         data = written(image, "JPEG", quality=90 if kind == "rolling" else 60)
         rows.append({**file_features(data, image), **picture_features(image)})
-    test = shortcut_test(rows, kinds, subjects)
+    test = shortcut_test(rows, classes, subjects)
     assert max(test.families, key=lambda name: test.families[name].balanced_accuracy) == "file size"
     assert test.families["file size"].p <= 0.01 < test.families["format and mode"].p
 
 
 def test_what_a_subject_alone_gives_away_does_not_count() -> None:
-    # Each person has one kind and one picture size; a classifier that knew the person would be right every time.
+    # Each person has one class and one picture size; a classifier that knew the person would be right every time.
     random = np.random.default_rng(0)
     sizes = random.permutation(30)
     rows = [{"dimensions: width": float(sizes[number // 3])} for number in range(90)]
-    kinds = [KINDS[number // 3 % 3] for number in range(90)]
-    test = shortcut_test(rows, kinds, [f"person {number // 3}" for number in range(90)])
+    classes = [CLASSES[number // 3 % 3] for number in range(90)]
+    test = shortcut_test(rows, classes, [f"person {number // 3}" for number in range(90)])
     assert test.everything.p > 0.01
 
 
 def test_the_test_is_repeatable_and_needs_subjects() -> None:
-    kinds, subjects = kinds_and_subjects(60)
+    classes, subjects = classes_and_subjects(60)
     rows = rows_of([varied(seed) for seed in range(60)])
-    assert shortcut_test(rows, kinds, subjects) == shortcut_test(rows, kinds, subjects)
+    assert shortcut_test(rows, classes, subjects) == shortcut_test(rows, classes, subjects)
     with pytest.raises(SplitError, match="subjects"):
-        shortcut_test(rows[:12], kinds[:12], subjects[:12])
+        shortcut_test(rows[:12], classes[:12], subjects[:12])
 
 
 def test_a_label_that_is_a_shortcut_within_every_person_is_found() -> None:
-    # Each person has all kinds, so that dealing the labels of a person to another changes nothing.
-    kinds, subjects = kinds_and_subjects(90)
-    test = shortcut_test([{"dimensions: width": float(KINDS.index(kind))} for kind in kinds], kinds, subjects)
+    # Each person has all classes, so that giving one person the labels of another changes nothing.
+    classes, subjects = classes_and_subjects(90)
+    test = shortcut_test([{"dimensions: width": float(CLASSES.index(kind))} for kind in classes], classes, subjects)
     assert test.bare.balanced_accuracy == 1 and test.bare.p <= 0.01

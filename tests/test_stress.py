@@ -176,7 +176,7 @@ def test_large_sets_are_tried_by_lot() -> None:
         for i in range(PHOTOS_A_TYPE + 50 if name == "boxcar" else 10)
     ]
     chosen = tried_photos(photos)
-    assert [photo.kind for photo in chosen] == ["boxcar"] * PHOTOS_A_TYPE + ["rolling"] * 10
+    assert [photo.class_name for photo in chosen] == ["boxcar"] * PHOTOS_A_TYPE + ["rolling"] * 10
     assert chosen == tried_photos(photos) and len(set(chosen)) == len(chosen)
 
 

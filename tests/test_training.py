@@ -71,7 +71,7 @@ def test_checkpoint_is_calibrated_on_the_validation_part(tiny_run: Path) -> None
     assert card.calibration.fitted_on.startswith("the validation part")
     assert card.training["photos"] == {"boxcar": 6, "ice_pick": 6, "out_of_scope": 6, "rolling": 6}
     figures = json.loads((tiny_run / "validation" / "metrics.json").read_text())
-    assert np.array(figures["confusion"]).sum() == sum(figures["photos_by_kind"][name] for name in SCAR_TYPES)
+    assert np.array(figures["confusion"]).sum() == sum(figures["photos_by_class"][name] for name in SCAR_TYPES)
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others(
@@ -304,8 +304,8 @@ def test_device_that_is_not_there_is_named() -> None:
 
 def with_copies(photos: list[LabelledPhoto]) -> list[LabelledPhoto]:
     """Say of every photo that it shows the same picture as the next one of its kind, which has another subject."""
-    kinds = sorted({photo.kind for photo in photos})
-    of_kind = {kind: [photo for photo in photos if photo.kind == kind] for kind in kinds}
+    kinds = sorted({photo.class_name for photo in photos})
+    of_kind = {kind: [photo for photo in photos if photo.class_name == kind] for kind in kinds}
     number = {photo.path: (k, i // 2) for k, kind in enumerate(kinds) for i, photo in enumerate(of_kind[kind])}
     groups = {pair: group for group, pair in enumerate(sorted(set(number.values())))}
     return [replace(photo, copies=groups[number[photo.path]]) for photo in photos]

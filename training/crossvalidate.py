@@ -153,8 +153,8 @@ def _splits(
     measured: Sequence[LabelledPhoto], extra: Sequence[LabelledPhoto], folds: int, seed: int, setup: _Setup
 ) -> Iterator[tuple[list[LabelledPhoto], list[LabelledPhoto]]]:
     """Yield for each fold the photos to train on, extra ones among them, and those held out."""
-    kinds, subjects = [photo.kind for photo in measured], [photo.subject or "" for photo in measured]
-    fold_of = grouped_folds(kinds, subjects, folds=folds, seed=seed)
+    class_names, subjects = [photo.class_name for photo in measured], [photo.subject or "" for photo in measured]
+    fold_of = grouped_folds(class_names, subjects, folds=folds, seed=seed)
     if not setup.allow_parted:
         refuse_parted([*measured, *extra], [*fold_of, *[-1] * len(extra)])
     for fold in range(folds):

@@ -85,12 +85,12 @@ def measure(photos: Sequence[LabelledPhoto], decisions: Decisions, readings: Map
         "share_refused": bootstrap_mean(decisions.refused[shown], who),
         "share_low_quality": bootstrap_mean(decisions.low_quality[shown], who),
     }
-    kinds = [photo.kind for photo in photos]
-    different = Counter({photo.path: photo.kind for photo in photos}.values())
+    class_names = [photo.class_name for photo in photos]
+    different = Counter({photo.path: photo.class_name for photo in photos}.values())
     mass_by_chance = calibration_error_by_chance(probabilities, names, error=calibration_error_equal_mass)
     return {
         "photos": different.total(),
-        "photos_by_kind": dict(sorted(different.items())),
+        "photos_by_class": dict(sorted(different.items())),
         "subjects": len(set(subjects)),
         "types": _plain(figures),
         "reliability": {
@@ -102,8 +102,8 @@ def measure(photos: Sequence[LabelledPhoto], decisions: Decisions, readings: Map
         "coverage_by_type": _by_type(held, types, who),
         "set_size_by_type": _by_type(sizes, types, who),
         "confusion": confusion(types, decisions.chosen[shown]).tolist(),
-        "scope_auroc": _plain(scope_figures(decisions.in_scope, kinds, subjects)),
-        "out_of_scope_refused": _refused(kinds, decisions, subjects),
+        "scope_auroc": _plain(scope_figures(decisions.in_scope, class_names, subjects)),
+        "out_of_scope_refused": _refused(class_names, decisions, subjects),
         "readers": reader_figures([photos[i] for i in shown.tolist()], probabilities, readings),
         **_untyped(photos, decisions, readings),
         **_mistakes(photos, decisions),
@@ -126,12 +126,14 @@ def _curve(confidence: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
     return [{"coverage": float(n / len(accuracy)), "accuracy": float(accuracy[n - 1])} for n in counts]
 
 
-def _refused(kinds: Sequence[str], decisions: Decisions, subjects: Sequence[str]) -> dict[str, Any]:
+def _refused(class_names: Sequence[str], decisions: Decisions, subjects: Sequence[str]) -> dict[str, Any]:
     """Return the share of photos without an answer for each out-of-scope class."""
     silent = decisions.refused | decisions.low_quality
-    others = sorted(set(kinds) - {*SCAR_TYPES, UNTYPED})
-    rows = {kind: np.array([other == kind for other in kinds]) for kind in others}
-    return _plain({kind: bootstrap_mean(silent, subjects, weights=of_kind) for kind, of_kind in rows.items()})
+    others = sorted(set(class_names) - {*SCAR_TYPES, UNTYPED})
+    rows = {class_name: np.array([other == class_name for other in class_names]) for class_name in others}
+    return _plain(
+        {class_name: bootstrap_mean(silent, subjects, weights=of_class) for class_name, of_class in rows.items()}
+    )
 
 
 def _untyped(photos: Sequence[LabelledPhoto], decisions: Decisions, readings: Mapping[str, Reading]) -> dict[str, Any]:
@@ -168,7 +170,7 @@ def _listed(
         {
             "row": i,
             "file": photos[i].path.name,
-            "kind": photos[i].kind,
+            "class": photos[i].class_name,
             "chosen": SCAR_TYPES[decisions.chosen[i]],
             "probabilities": dict(zip(SCAR_TYPES, decisions.probabilities[i].tolist(), strict=True)),
             "in_scope": float(decisions.in_scope[i]),
@@ -216,8 +218,10 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
     lines = [f"{figures['photos']} photos of {figures['subjects']} subjects; 95 % intervals over resampled subjects"]
     lines += [_line(name, e) for name, e in figures["types"].items()]
     lines += [_line(f"set coverage, {name}", e) for name, e in figures["coverage_by_type"].items()]
-    lines += [_line(f"scope AUROC, {kind}", e) for kind, e in figures["scope_auroc"].items()]
-    lines += [_line(f"{kind}, files equalised", e) for kind, e in figures.get("scope_equalised", {}).items()]
+    lines += [_line(f"scope AUROC, {class_name}", e) for class_name, e in figures["scope_auroc"].items()]
+    lines += [
+        _line(f"{class_name}, files equalised", e) for class_name, e in figures.get("scope_equalised", {}).items()
+    ]
     lines += [_line(f"answer changed, {name}", row["changed"]) for name, row in figures.get("invariance", {}).items()]
     lines += _reader_lines(figures["readers"])
     lines += ["  confusion, true type by row: " + "  ".join(SCAR_TYPES)]

@@ -118,8 +118,8 @@ def with_validation(
     measured, extra = measured_and_extra(photos)
     if not config.validation_fraction:
         return [*measured, *extra], []
-    kinds, subjects = [photo.kind for photo in measured], [photo.subject or "" for photo in measured]
-    apart = grouped_holdout(kinds, subjects, fraction=config.validation_fraction, seed=config.seed)
+    class_names, subjects = [photo.class_name for photo in measured], [photo.subject or "" for photo in measured]
+    apart = grouped_holdout(class_names, subjects, fraction=config.validation_fraction, seed=config.seed)
     training = [photo for photo, held in zip(measured, apart, strict=True) if not held]
     return [*training, *extra], [photo for photo, held in zip(measured, apart, strict=True) if held]
 
@@ -139,8 +139,8 @@ def _finish(
     if source.scored.photos:
         calibration = calibrated(source, fitted_on=f"{origin}: {len(source.scored.photos)} scores")
     _say_what_calibration_lacks(source.scored)
-    kinds = [photo.kind for photo in photos]
-    data = {"photos": {kind: kinds.count(kind) for kind in sorted(set(kinds))}}
+    class_names = [photo.class_name for photo in photos]
+    data = {"photos": {class_name: class_names.count(class_name) for class_name in sorted(set(class_names))}}
     card = replace(card, calibration=calibration, training={**card.training, **data})
     save_checkpoint(checkpoint, tensors, card)
     export_onnx(checkpoint, checkpoint.with_suffix(".onnx"))
@@ -342,16 +342,16 @@ def _arrays(network: nn.Module) -> dict[str, np.ndarray]:
 
 def _digest(training: Sequence[LabelledPhoto], validation: Sequence[LabelledPhoto]) -> str:
     """Return a digest of the photos and their split, so that a run is never resumed with others."""
-    parts = [[(str(p.path), p.kind, p.subject) for p in part] for part in (training, validation)]
+    parts = [[(str(p.path), p.class_name, p.subject) for p in part] for part in (training, validation)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _photo_list(training: Sequence[LabelledPhoto], validation: Sequence[LabelledPhoto]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "kind", "subject", "part"])
+    writer.writerow(["file", "class", "subject", "part"])
     for part, photos in (("training", training), ("validation", validation)):
-        writer.writerows([photo.path, photo.kind, photo.subject, part] for photo in photos)
+        writer.writerows([photo.path, photo.class_name, photo.subject, part] for photo in photos)
     return text.getvalue().encode(errors="surrogateescape")
 
 

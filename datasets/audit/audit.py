@@ -44,8 +44,8 @@ class Audit:
         photos: the readable photos, which the indices of look-alikes refer to, with the source's subjects.
         unreadable: errors of the other photos.
         look_alikes: pairs that show the same picture, and pairs that deserve a look.
-        shortcuts: how well classes can be told apart without looking at skin. "types" and "kinds" (all classes) use
-            the files; "framed types" and "framed kinds" use what remains in the network's square
+        shortcuts: how well classes can be told apart without looking at skin. "types" and "classes" (all classes) use
+            the files; "framed types" and "framed classes" use what remains in the network's square
             (`transform.frame`). A test with too few subjects is missing.
     """
 
@@ -62,7 +62,9 @@ class Audit:
     @property
     def contradictions(self) -> list[LookAlike]:
         """Near-duplicates of different classes."""
-        return [pair for pair in self.copies if self.photos[pair.first].kind != self.photos[pair.second].kind]
+        return [
+            pair for pair in self.copies if self.photos[pair.first].class_name != self.photos[pair.second].class_name
+        ]
 
     @property
     def leaks(self) -> list[LookAlike]:
@@ -138,10 +140,10 @@ class Audit:
             yield f"{_count(harmless, 'pair')} of near-duplicates in different out-of-scope folders."
         if self.candidates:
             yield f"{_count(self.candidates, 'pair')} may show one person: check them."
-        kinds = self.shortcuts.get("kinds")
-        if kinds and is_shortcut(kinds):
+        class_names = self.shortcuts.get("classes")
+        if class_names and is_shortcut(class_names):
             yield (
-                f"All classes can be guessed without seeing skin: {_how_well(kinds)}. "
+                f"All classes can be guessed without seeing skin: {_how_well(class_names)}. "
                 "The scope score may learn where a photo came from."
             )
 
@@ -157,12 +159,12 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; files are named as in the source."""
-        kinds = Counter(printable(photo.kind) for photo in self.photos)
+        class_names = Counter(printable(photo.class_name) for photo in self.photos)
         contradictions, leaks = set(self.contradictions), set(self.leaks)
         return {
             "verdict": self.verdict,
             "warnings": self.warnings,
-            "photos": {"readable": len(self.photos), "subjects": len(set(self.subjects)), "kinds": dict(kinds)},
+            "photos": {"readable": len(self.photos), "subjects": len(set(self.subjects)), "classes": dict(class_names)},
             "unreadable": [{"file": printable(error.name), "error": str(error)} for error in self.unreadable],
             "look_alikes": [
                 {**self._pair_to_dict(pair), "contradiction": pair in contradictions, "leak": pair in leaks}
@@ -179,7 +181,7 @@ class Audit:
         first, second = self.photos[pair.first], self.photos[pair.second]
         return {
             "files": [printable(str(photo.path)) for photo in (first, second)],
-            "kinds": [printable(first.kind), printable(second.kind)],
+            "classes": [printable(first.class_name), printable(second.class_name)],
             "subjects": [first.subject, second.subject],
             "how": pair.how,
             "copy": pair.copy,
@@ -233,16 +235,16 @@ def _shortcuts(photos: Sequence[LabelledPhoto], rows: Sequence[Row]) -> Iterator
     """Test the three types, and all classes if there are others. Skip classes with too few subjects."""
     sets = {"types": [i for i, photo in enumerate(photos) if photo.label in SCAR_TYPES]}
     if len(sets["types"]) < len(photos):
-        sets["kinds"] = list(range(len(photos)))
+        sets["classes"] = list(range(len(photos)))
     for name, chosen in sets.items():
-        subjects = Counter(kind for kind, _ in {(photos[i].kind, photos[i].subject) for i in chosen})
-        chosen = [i for i in chosen if subjects[photos[i].kind] >= MIN_SUBJECTS]
-        kinds = [printable(photos[i].kind) for i in chosen]
-        if len(set(kinds)) < 2:
+        subjects = Counter(class_name for class_name, _ in {(photos[i].class_name, photos[i].subject) for i in chosen})
+        chosen = [i for i in chosen if subjects[photos[i].class_name] >= MIN_SUBJECTS]
+        class_names = [printable(photos[i].class_name) for i in chosen]
+        if len(set(class_names)) < 2:
             continue
         try:
-            yield name, shortcut_test([rows[i] for i in chosen], kinds, [photos[i].subject or "" for i in chosen])
-        except SplitError:  # subjects of several kinds can leave too few for each fold
+            yield name, shortcut_test([rows[i] for i in chosen], class_names, [photos[i].subject or "" for i in chosen])
+        except SplitError:  # subjects of several class_names can leave too few for each fold
             continue
 
 

@@ -24,9 +24,9 @@ _MOST_FEATURES: Final = 8
 _SIDE: Final = 240  # of a thumbnail, in pixels
 _SHORTCUTS: Final = {
     "types": "the three scar types, by their files",
-    "kinds": "all kinds of photos, by their files",
+    "classes": "all classes, by their files",
     "framed types": "the three scar types, as the network sees them",
-    "framed kinds": "all kinds of photos, as the network sees them",
+    "framed classes": "all classes, as the network sees them",
 }
 _HOW: Final = {"same file": "the same file", "same pixels": "the same pixels", "hash": "alike by hash"}
 
@@ -50,7 +50,7 @@ def audit_page(audit: Audit, *, notice: str) -> str:
     values = {
         "verdict": audit.verdict,
         "warnings": audit.warnings,
-        "kinds": audit.to_dict()["photos"],
+        "photos": audit.to_dict()["photos"],
         "sections": [_section(audit, *content) for content in _sections(audit)],
         "shortcuts": [_shortcut(audit, name) for name in audit.shortcuts],
         "unreadable": [str(error) for error in audit.unreadable[:_MOST_FILES]],
@@ -96,7 +96,7 @@ def _photo(audit: Audit, number: int) -> dict[str, str]:
     return {
         "thumbnail": _thumbnail(photo.path),
         "file": printable(f"{photo.path.parent.name}/{photo.path.name}"),
-        "kind": printable(photo.kind),
+        "class_name": printable(photo.class_name),
         "subject": printable(photo.subject or "not named"),
     }
 

@@ -211,7 +211,9 @@ def _blockiness(grey: np.ndarray) -> float:
     return math.log2((float(steps[at_border].mean()) + 0.1) / (float(steps[~at_border].mean()) + 0.1))
 
 
-def shortcut_test(rows: Sequence[Row], kinds: Sequence[str], subjects: Sequence[str], *, seed: int = 0) -> ShortcutTest:
+def shortcut_test(
+    rows: Sequence[Row], class_names: Sequence[str], subjects: Sequence[str], *, seed: int = 0
+) -> ShortcutTest:
     """Test how well features that should carry no information tell classes apart, on held-out subjects.
 
     Kernel ridge regression on binned features scores each class. Folds never split a subject; accuracy is the mean over
@@ -221,22 +223,22 @@ def shortcut_test(rows: Sequence[Row], kinds: Sequence[str], subjects: Sequence[
 
     Args:
         rows: the features of each photo, with the same names in each.
-        kinds: the class of each photo.
+        class_names: the class of each photo.
         subjects: the subject of each photo.
         seed: seed of sampling, folds and permutations.
 
     Raises:
         SplitError: a class has fewer than five subjects.
     """
-    chosen = _drawn(np.asarray(kinds), seed)
+    chosen = _drawn(np.asarray(class_names), seed)
     names = list(rows[0])
     table = np.array([[rows[number][name] for name in names] for number in chosen])
-    kind = [kinds[number] for number in chosen]
+    class_name = [class_names[number] for number in chosen]
     subject = [subjects[number] for number in chosen]
-    classes, truth = np.unique(np.asarray(kind), return_inverse=True)
-    _require_subjects(kind, subject)
+    classes, truth = np.unique(np.asarray(class_name), return_inverse=True)
+    _require_subjects(class_name, subject)
     # Folds that were balanced over the labels would fit the labels better than any permutation of them.
-    alike = [""] * len(kind)
+    alike = [""] * len(class_name)
     splits = [grouped_folds(alike, subject, folds=MIN_SUBJECTS, seed=seed + i) for i in range(_SPLITS)]
     permutations = _permuted(truth, subject, seed)
     blocks = {name: _binned(column) for name, column in zip(names, table.T, strict=True)}
@@ -262,18 +264,20 @@ def shortcut_test(rows: Sequence[Row], kinds: Sequence[str], subjects: Sequence[
     )
 
 
-def _require_subjects(kinds: Sequence[str], subjects: Sequence[str]) -> None:
-    for kind, count in Counter(kind for kind, _ in set(zip(kinds, subjects, strict=True))).items():
+def _require_subjects(class_names: Sequence[str], subjects: Sequence[str]) -> None:
+    for class_name, count in Counter(
+        class_name for class_name, _ in set(zip(class_names, subjects, strict=True))
+    ).items():
         if count < MIN_SUBJECTS:
-            raise SplitError(f'"{kind}" has {count} subjects, a test for shortcuts needs {MIN_SUBJECTS}')
+            raise SplitError(f'"{class_name}" has {count} subjects, a test for shortcuts needs {MIN_SUBJECTS}')
 
 
-def _drawn(kinds: np.ndarray, seed: int) -> list[int]:
+def _drawn(class_names: np.ndarray, seed: int) -> list[int]:
     """Return the indices of the photos to test, at most _MOST, in order."""
     random = np.random.default_rng(seed)
-    names = np.unique(kinds)
-    of_kind = [random.permutation(np.flatnonzero(kinds == name))[: _MOST // len(names)] for name in names]
-    return np.sort(np.concatenate(of_kind)).tolist()
+    names = np.unique(class_names)
+    of_class = [random.permutation(np.flatnonzero(class_names == name))[: _MOST // len(names)] for name in names]
+    return np.sort(np.concatenate(of_class)).tolist()
 
 
 def _family(name: str) -> str:
@@ -310,31 +314,31 @@ def _regression(design: np.ndarray) -> KernelRidge:
     return KernelRidge(alpha=_RIDGE, kernel="rbf", gamma=1 / max(design.var() * design.shape[1], 1e-9))
 
 
-def _held_out_scores(design: np.ndarray, permutations: np.ndarray, folds: np.ndarray, kinds: int) -> np.ndarray:
+def _held_out_scores(design: np.ndarray, permutations: np.ndarray, folds: np.ndarray, classes: int) -> np.ndarray:
     """Return out-of-fold scores of each photo for each class, float [permutations, N, classes].
 
     A score estimates the probability divided by the class's share, minus 1, so frequent classes are not preferred.
     """
-    scores = np.empty((*permutations.shape, kinds))
-    targets = _targets(permutations, kinds)
+    scores = np.empty((*permutations.shape, classes))
+    targets = _targets(permutations, classes)
     for fold in range(MIN_SUBJECTS):
         train, test = folds != fold, folds == fold
-        columns = targets[:, train].swapaxes(0, 1).reshape(train.sum(), -1)  # [photos, permutations * kinds]
+        columns = targets[:, train].swapaxes(0, 1).reshape(train.sum(), -1)  # [photos, permutations * classes]
         guessed = _regression(design).fit(design[train], columns).predict(design[test])
-        scores[:, test] = guessed.reshape(test.sum(), len(permutations), kinds).swapaxes(0, 1)
+        scores[:, test] = guessed.reshape(test.sum(), len(permutations), classes).swapaxes(0, 1)
     return scores
 
 
-def _targets(labels: np.ndarray, kinds: int) -> np.ndarray:
+def _targets(labels: np.ndarray, classes: int) -> np.ndarray:
     """Return the regression's targets, float [permutations, N, classes], for labels int [permutations, N]."""
-    marks = (labels[..., None] == np.arange(kinds)).astype(np.float64)
+    marks = (labels[..., None] == np.arange(classes)).astype(np.float64)
     return marks / marks.mean(axis=1, keepdims=True) - 1
 
 
 def _balanced_accuracy(guesses: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the balanced accuracy, float [permutations], of guesses and labels, int [permutations, N]."""
     right = guesses == truth
-    recalls = [(right & (truth == kind)).sum(axis=1) / (truth == kind).sum(axis=1) for kind in range(truth.max() + 1)]
+    recalls = [(right & (truth == k)).sum(axis=1) / (truth == k).sum(axis=1) for k in range(truth.max() + 1)]
     return np.mean(recalls, axis=0)
 
 

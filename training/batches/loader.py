@@ -64,7 +64,7 @@ class BalancedBatches(Sampler[list[Draw]]):
             PhotoSetError: a type has no photo.
             ConfigError: the batch size is not a multiple of the number of processes.
         """
-        if missing := [name for name in SCAR_TYPES if name not in {photo.kind for photo in photos}]:
+        if missing := [name for name in SCAR_TYPES if name not in {photo.class_name for photo in photos}]:
             raise PhotoSetError(f"there are no photos of {', '.join(missing)} to train on")
         if config.batch_size % processes:
             raise ConfigError(f"batch_size {config.batch_size} must be a multiple of the {processes} processes")
@@ -99,10 +99,10 @@ def _groups(photos: Sequence[LabelledPhoto], per_type: int) -> Iterator[tuple[np
         name for name in SCAR_TYPES if any(is_real for is_real, p in zip(real, photos, strict=True) if p.label == name)
     }
     names = [
-        photo.kind if not photo.in_scope else photo.label if is_real or photo.label not in typed else "rendered"
+        photo.class_name if not photo.in_scope else photo.label if is_real or photo.label not in typed else "rendered"
         for is_real, photo in zip(real, photos, strict=True)
     ]
-    others = {photo.kind for photo in photos if not photo.in_scope}
+    others = {photo.class_name for photo in photos if not photo.in_scope}
     numbers = {name: np.flatnonzero(np.array(names) == name) for name in dict.fromkeys(names)}
     roots = {name: len(numbers[name]) ** 0.5 for name in sorted(others)}
     for name, found in numbers.items():

@@ -294,28 +294,28 @@ def confusion(type_indices: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def scope_figures(
-    scope: np.ndarray, kinds: Sequence[str], subjects: Sequence[str], *, resamples: int = RESAMPLES
+    scope: np.ndarray, class_names: Sequence[str], subjects: Sequence[str], *, resamples: int = RESAMPLES
 ) -> dict[str, Estimate]:
     """Compute the AUROC of the scope score for each out-of-scope class against photos of the three types.
 
     Args:
         scope: [N], higher for photos that are more likely to show one of the types.
-        kinds: the class of each photo: a scar type, `UNTYPED`, or the name of an out-of-scope class.
+        class_names: the class of each photo: a scar type, `UNTYPED`, or the name of an out-of-scope class.
         subjects: the subject of each photo.
         resamples: of the bootstrap.
     """
-    kind_array = np.asarray(kinds)
-    shown: np.ndarray = np.isin(kind_array, SCAR_TYPES)
+    class_array = np.asarray(class_names)
+    shown: np.ndarray = np.isin(class_array, SCAR_TYPES)
     result = {}
-    for kind in sorted(set(kinds) - {*SCAR_TYPES, UNTYPED}):
-        chosen = np.flatnonzero(shown | (kind_array == kind))
+    for class_name in sorted(set(class_names) - {*SCAR_TYPES, UNTYPED}):
+        chosen = np.flatnonzero(shown | (class_array == class_name))
         truth, score = shown[chosen], scope[chosen]
         who = [subjects[int(i)] for i in chosen]
 
         def area(i: np.ndarray, truth: np.ndarray = truth, score: np.ndarray = score) -> float:
             return auroc(truth[i], score[i])
 
-        result[kind] = bootstrap(area, who, resamples=resamples)
+        result[class_name] = bootstrap(area, who, resamples=resamples)
     return result
 
 

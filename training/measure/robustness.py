@@ -88,9 +88,9 @@ def _corruptions(decided: Mapping[str, Decisions], truth: np.ndarray, subjects: 
 
 def equalised_figures(photos: Sequence[LabelledPhoto], decided: Mapping[str, Decisions]) -> dict[str, Any]:
     """Return the AUROC of the scope for each class after all files are made alike; `photos` are of all classes."""
-    kinds, subjects = [photo.kind for photo in photos], [photo.subject or "" for photo in photos]
-    areas = scope_figures(decided[EQUALISED].in_scope, kinds, subjects)
-    return {kind: asdict(estimate) for kind, estimate in areas.items()}
+    class_names, subjects = [photo.class_name for photo in photos], [photo.subject or "" for photo in photos]
+    areas = scope_figures(decided[EQUALISED].in_scope, class_names, subjects)
+    return {class_name: asdict(estimate) for class_name, estimate in areas.items()}
 
 
 def tone_figures(

@@ -26,7 +26,7 @@ Change = Callable[[np.ndarray], np.ndarray]
 RAW_COLUMNS: Final = (*(f"logit_{name}" for name in SCAR_TYPES), "logit_scope", "most_scar", "brightness", "sharpness")
 """Columns of raw scores in a CSV file."""
 
-_PHOTO_COLUMNS: Final = ("file", "kind", "subject")
+_PHOTO_COLUMNS: Final = ("file", "class", "subject")
 
 
 class ScoresError(ScarlensError, ValueError):
@@ -115,9 +115,9 @@ class ScoredPhotos:
         """
         try:
             numbers = np.array([[float(row[name]) for name in RAW_COLUMNS] for row in rows])
-            labels = [row["kind"] if row["kind"] in (*SCAR_TYPES, UNTYPED) else OUT_OF_SCOPE for row in rows]
+            labels = [row["class"] if row["class"] in (*SCAR_TYPES, UNTYPED) else OUT_OF_SCOPE for row in rows]
             photos = [
-                LabelledPhoto(Path(row["file"]), label, row["kind"], row["subject"])
+                LabelledPhoto(Path(row["file"]), label, row["class"], row["subject"])
                 for row, label in zip(rows, labels, strict=True)
             ]
         except (KeyError, ValueError, TypeError) as error:
@@ -125,9 +125,9 @@ class ScoredPhotos:
         return cls.of_numbers(photos, numbers.reshape(-1, len(RAW_COLUMNS)))
 
     def rows(self) -> list[list[str]]:
-        """Return a row per photo for a CSV file: file, kind, subject, then `RAW_COLUMNS`."""
+        """Return a row per photo for a CSV file: file, class, subject, then `RAW_COLUMNS`."""
         return [
-            [str(photo.path), photo.kind, photo.subject or "", *map(_digits, numbers)]
+            [str(photo.path), photo.class_name, photo.subject or "", *map(_digits, numbers)]
             for photo, numbers in zip(self.photos, self.numbers, strict=True)
         ]
 
