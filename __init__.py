@@ -1,4 +1,4 @@
-"""Tell ice pick, boxcar and rolling acne scars apart, honestly: `scarlens.predict("cheek.jpg")`.
+"""Classify acne scars as ice pick, boxcar or rolling, or abstain: `scarlens.predict("cheek.jpg")`.
 
 Information, not a diagnosis.
 """
@@ -26,7 +26,7 @@ __all__ = [
     "predict_folder",
 ]
 
-_HOMES = {
+_MODULES = {
     "BatchSummary": "batch.folder",
     "predict_folder": "batch.folder",
     "Classifier": "classifier",
@@ -44,11 +44,11 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("scarlens")
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"scarlens.inference.{_HOMES[name]}"), name)
+    return getattr(import_module(f"scarlens.inference.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -20,7 +20,7 @@ from scarlens.inference.reasons import NOTICE
 from scarlens.inference.terminal import PLAIN, say
 from scarlens.training.commands import commands as measuring
 
-NOBODY_READS: Final = 1
+OUTPUT_CLOSED: Final = 1
 """Exit status when standard output was closed, as by `head`. typer and rich use the same."""
 
 USER_ERROR: Final = 2
@@ -29,8 +29,8 @@ USER_ERROR: Final = 2
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C."""
 
-# The base of what typer raises for a wrong command line: click's own class, or that of the copy of click which newer
-# versions of typer bring and keep to themselves.
+# The base class of typer's errors for a wrong command line: click's own, or the one in the private copy of click that
+# newer versions of typer bundle.
 UsageError: Final = cast(type[Exception], typer.BadParameter.__mro__[1])
 
 
@@ -64,7 +64,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help=f"Tell ice pick, boxcar and rolling acne scars apart, and know when not to. {NOTICE}",
+    help=f"Classify acne scars as ice pick, boxcar or rolling, or abstain. {NOTICE}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -114,7 +114,7 @@ def _status(arguments: list[str]) -> int:
         _say_usage(error, arguments)
         return USER_ERROR
     except BrokenPipeError:
-        return NOBODY_READS
+        return OUTPUT_CLOSED
     except ModuleNotFoundError as error:  # of a light install
         say(f"scarlens: this command needs {error.name}; in the checkout's folder: pip install .")
         return USER_ERROR
@@ -125,7 +125,7 @@ def _status(arguments: list[str]) -> int:
 
 
 def _write_any_text() -> None:
-    """Replace characters that the terminal's encoding lacks, instead of crashing on them."""
+    """Replace characters that the terminal's encoding cannot represent, instead of crashing on them."""
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
@@ -144,7 +144,7 @@ def _say_usage(error: Any, arguments: list[str]) -> None:
     """Report a usage error and point to the help. For an empty command line, typer has already shown the help."""
     text = " ".join(error.format_message().split()).rstrip(".")
     if text:
-        # An option without its value comes without the command that it was given to.
+        # For an option without its value, the error does not say which command it belongs to.
         path = error.ctx.command_path if error.ctx else f"scarlens {arguments[0]}"
         see = " See" if text.endswith("?") else "; see"
         say(f"scarlens: {text[0].lower()}{text[1:]}{see} {path} --help")

@@ -1,1 +1,1 @@
-"""Photo files and labels go in, arrays come out. The ground floor: it imports nothing else from this project."""
+"""Photo files and labels go in, arrays come out. The lowest layer: it imports nothing else from this project."""

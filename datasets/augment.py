@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 
-from .annotations.scar_map import NO_SKIN_PLACE, ScarMap, places_over
+from .annotations.scar_map import NOT_SKIN, ScarMap, places_over
 from .offline import stay_offline
 from .transform import frame, placed, shrunk
 
@@ -60,7 +60,7 @@ class Augmentation:
         self._framed = A.Compose(
             [
                 A.RandomResizedCrop((size, size), scale=(0.5, 1.0), ratio=(0.85, 1.18), p=1.0),
-                A.D4(p=1.0),  # the canonical orientation is a choice among near-ties: the other seven must do as well
+                A.D4(p=1.0),  # the canonical orientation is often nearly a tie, so all eight must work
                 A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.7),
                 A.HueSaturationValue(hue_shift_limit=8, sat_shift_limit=25, val_shift_limit=0, p=0.5),
                 A.ToGray(p=0.1),  # the types are shapes: colour alone must not decide
@@ -70,7 +70,7 @@ class Augmentation:
 
     def __call__(self, image: np.ndarray, scar_map: ScarMap, *, seed: int) -> View:
         """Return a random view of an RGB uint8 [H, W, 3] photo and its scar map."""
-        # Each with its own seed: with one for all, the same numbers would decide on crop and contrast.
+        # One seed each: with a shared seed, the same random numbers would choose both crop and contrast.
         filed, framed, marks = np.random.SeedSequence(seed).generate_state(3).tolist()
         self._filed.set_random_seed(filed)
         self._framed.set_random_seed(framed)
@@ -108,14 +108,14 @@ def _paste_box(image: np.ndarray, places: np.ndarray, random: np.random.Generato
     tall, wide = round(height * random.uniform(0.1, 0.3)), round(width * random.uniform(0.2, 0.5))
     top, left = random.integers(height - tall + 1), random.integers(width - wide + 1)
     image[top : top + tall, left : left + wide] = _colour(random)
-    places[top : top + tall, left : left + wide] = NO_SKIN_PLACE
+    places[top : top + tall, left : left + wide] = NOT_SKIN
 
 
 def _bordered(image: np.ndarray, places: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     thickness = round(max(image.shape[:2]) * random.uniform(0.02, 0.1))
     top, bottom, left, right = np.where(random.random(4) < 0.6, thickness, 0).tolist()
     padded = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=_colour(random))
-    beside = cv2.copyMakeBorder(places, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(NO_SKIN_PLACE,))
+    beside = cv2.copyMakeBorder(places, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(NOT_SKIN,))
     return padded, beside
 
 

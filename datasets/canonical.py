@@ -20,12 +20,12 @@ _AVERAGED_PADDING_SPREAD: Final = 1  # the same, if each pixel is a mean of seve
 _PADDING_STEP: Final = 1  # levels of 255 from pixel to pixel: dark skin is even, but less so
 _PADDING_SHARE: Final = 0.8  # of a row: letters stand on padding too
 _PADDING_MARGIN: Final = 6  # pixels: JPEG blends padding and photo in blocks of 8
-_LEAST_LEFT: Final = 0.2  # of a side: what is flat all over has no padding
+_LEAST_LEFT: Final = 0.2  # of a side: a picture that is flat all over has no padding
 _FLAT_SPREAD: Final = 3  # levels of 255 over 5 x 5 pixels: skin through a camera is never that even
 _AVERAGED_SPREAD: Final = 1  # the same, if each pixel is a mean of several, which reduces noise
 _LEAST_BOX: Final = 0.004  # of the photo's area
 _BOX_MARGIN: Final = 10  # pixels: JPEG rings around a box
-_GAINS: Final = (0.5, 2.5)  # beyond, noise or clipped light is all there is
+_GAINS: Final = (0.5, 2.5)  # beyond these, only noise or clipped light remains
 
 
 def turned(array: np.ndarray, orientation: int) -> np.ndarray:
@@ -188,7 +188,7 @@ def sharpness(image: np.ndarray) -> float:
 
 
 def _step(image: np.ndarray) -> int:
-    """Return how many pixels to step over; picking pixels keeps flat areas flat, where averaging flattens skin too."""
+    """Return the subsampling step. Subsampling keeps flat areas flat; averaging would flatten skin too."""
     return -(-max(image.shape[:2]) // _LONGEST)
 
 

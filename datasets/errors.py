@@ -6,5 +6,5 @@ class ScarlensError(Exception):
 
 
 def printable(text: str) -> str:
-    """Return a text as one printable line: control, bidirectional and unencodable characters are escaped."""
+    """Return text as one printable line, with control, bidirectional and unencodable characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -34,7 +34,7 @@ class LabelledPhoto:
         class_name: the class as the user named it: the scar type, or the out-of-scope folder, such as "keloid".
         subject: the person; a split never separates photos of one subject. None if unknown.
         extra: whether it is for training only, never for evaluation, like a rendered photo.
-        copies: number of its group of near-duplicates; None if photos were not compared.
+        duplicate_group: number of its group of near-duplicates; None if photos were not compared.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class LabelledPhoto:
     class_name: str
     subject: str | None = None
     extra: bool = False
-    copies: int | None = None
+    duplicate_group: int | None = None
 
     @property
     def type_index(self) -> int:
@@ -101,7 +101,7 @@ def _check_not_empty(photos: Sequence[LabelledPhoto], sources: Sequence[Path]) -
     if all(photo.label == OUT_OF_SCOPE for photo in photos):
         places = ", ".join(str(source) for source in sources)
         raise PhotoSetError(
-            f"{places}: expected photos of {known_spellings()}, a folder or manifest label each, found none"
+            f"{places}: expected photos in folders or with manifest labels named {known_spellings()}, found none"
         )
 
 
@@ -114,7 +114,7 @@ def _from_folder(folder: Path, out_of_scope: frozenset[str]) -> list[LabelledPho
     for class_folder in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_leftover(entry.name)):
         label = _label_of(class_folder.name, out_of_scope, where=str(class_folder))
         class_name = class_folder.name if label == OUT_OF_SCOPE else label
-        # Every file counts: one that is no photo is listed as unreadable, where a list of suffixes would hide it.
+        # Keep every file: one that is not a photo is then listed as unreadable; filtering by suffix would hide it.
         files = sorted(file for file in class_folder.rglob("*") if file.is_file())
         files = [file for file in files if not any(map(is_leftover, file.relative_to(class_folder).parts))]
         photos += [LabelledPhoto(file, label, class_name) for file in files]
@@ -141,7 +141,7 @@ def _from_manifest(manifest: Path, out_of_scope: frozenset[str], subject_column:
         photos.append(_from_row(cells, manifest, rows.line_num, out_of_scope))
     absent = [str(photo.path) for photo in photos if not photo.path.is_file()]
     if absent:
-        raise PhotoSetError(f"{manifest}: {len(absent)} listed files are not there, the first is {absent[0]}")
+        raise PhotoSetError(f"{manifest}: {len(absent)} listed files are missing, the first is {absent[0]}")
     return sorted(photos, key=lambda photo: photo.path)
 
 
@@ -164,8 +164,8 @@ def _label_of(spelling: str, out_of_scope: frozenset[str], *, where: str) -> str
     label = normalise_label(spelling)
     if label is None:
         raise PhotoSetError(
-            f'{where}: unknown class "{spelling}". Known are {known_spellings()}; '
-            f'if its photos show none of the three types, name it: --out-of-scope "{spelling}"'
+            f'{where}: unknown class "{spelling}". Known classes: {known_spellings()}; '
+            f'if its photos show none of the three types, add --out-of-scope "{spelling}"'
         )
     return label
 
@@ -179,13 +179,13 @@ def readable_photos(
 ) -> tuple[list[LabelledPhoto], list[ImageReadError]]:
     """Read every photo once, so that bad files are known before training starts.
 
-    Near-duplicates get the number of their group. A photo without a subject gets the subject of its group, or a new
+    Near-duplicates share a group number. A photo without a subject gets the subject of its group, or a new
     one. If a group has several subjects, the user fixes it, `splits.refuse_parted` refuses the split, or `merge`
     makes them one.
 
     Args:
         photos: the photos to check.
-        merge: whether subjects that share a picture become one.
+        merge: whether to merge subjects that share a photo.
         compare: whether to look for near-duplicates, which takes most of the time. Photos without a subject are always
             compared.
         advance: called twice per photo, for a progress bar: when it is read and when it is compared.
@@ -213,7 +213,7 @@ def readable_photos(
         return good, errors
     pairs = [(pair.first, pair.second) for pair in find_look_alikes(prints, advance=advance) if pair.copy]
     groups = linked_groups(len(good), pairs)
-    known = [replace(photo, copies=int(group)) for photo, group in zip(good, groups, strict=True)]
+    known = [replace(photo, duplicate_group=int(group)) for photo, group in zip(good, groups, strict=True)]
     return (with_subjects(known, groups) if merge else _with_own_subjects(known)), errors
 
 
@@ -241,10 +241,12 @@ def each_readable(
 
 def _with_own_subjects(photos: Sequence[LabelledPhoto]) -> list[LabelledPhoto]:
     """Give photos without a subject the first one in their group of near-duplicates, or a new one."""
-    named = sorted((photo.subject, photo.copies) for photo in photos if photo.subject)
+    named = sorted((photo.subject, photo.duplicate_group) for photo in photos if photo.subject)
     name_of = {group: name for name, group in reversed(named)}
     return [
-        replace(photo, subject=photo.subject or name_of.get(photo.copies, f"look-alikes {photo.copies}"))
+        replace(
+            photo, subject=photo.subject or name_of.get(photo.duplicate_group, f"look-alikes {photo.duplicate_group}")
+        )
         for photo in photos
     ]
 
@@ -281,7 +283,7 @@ def measured_and_extra(photos: Sequence[LabelledPhoto]) -> tuple[list[LabelledPh
     """Separate the photos for evaluation from those for training only.
 
     Raises:
-        PhotoSetError: a subject is among both, so it would be trained on and evaluated.
+        PhotoSetError: a subject is in both, so it would be both trained on and evaluated.
     """
     measured = [photo for photo in photos if not photo.extra]
     extra = [photo for photo in photos if photo.extra]
@@ -289,6 +291,6 @@ def measured_and_extra(photos: Sequence[LabelledPhoto]) -> tuple[list[LabelledPh
     if shared := [photo for photo in extra if photo.subject in subjects]:
         raise PhotoSetError(
             f"{len(shared)} of the --extra photos show a subject of --data, or are near-duplicates of its photos, "
-            f"the first is {shared[0].path}: take them out"
+            f"the first is {shared[0].path}: remove them"
         )
     return measured, extra

@@ -32,7 +32,7 @@ _CB: Final = (77, 127)
 """Blue chrominance of skin, from the same source."""
 
 _LONGEST: Final = 256  # pixels: the median over a smaller copy is the same, and pores and noise are averaged out
-_LEAST_SKIN: Final = 0.1  # of the photo's area: less is rather wood or hair
+_LEAST_SKIN: Final = 0.1  # of the photo's area: less is more likely wood or hair
 _TRIMMED: Final = (10, 90)  # percentiles of lightness: shadows and hairs below, highlights above
 
 
@@ -40,7 +40,7 @@ def typology_angle(image: np.ndarray) -> float | None:
     """Measure the individual typology angle of a photo's skin, atan2(L* - 50, b*).
 
     Medians of L* and b* (CIELAB, D65) over pixels of the colour of skin, without the darkest and the brightest tenth.
-    The rule for skin works by chrominance; it misses skin so dark or dim that little chrominance is left.
+    Skin is detected by chrominance, which misses skin so dark or dimly lit that little chrominance is left.
 
     Args:
         image: RGB uint8 [H, W, 3].

@@ -10,8 +10,8 @@ from .errors import ScarlensError
 from .photos import LabelledPhoto
 
 _SHUFFLES: Final = 50
-_NAMED: Final = 10  # parted groups in a message
-_SEED_STEP: Final = 10_000  # users count seeds up from 0: their shuffles must not coincide
+_NAMED: Final = 10  # split groups listed in a message
+_SEED_STEP: Final = 10_000  # users try seeds 0, 1, 2...: their shuffles must not coincide
 
 
 class SplitError(ScarlensError, ValueError):
@@ -41,7 +41,7 @@ def grouped_folds(class_names: Sequence[str], subjects: Sequence[str], *, folds:
                 f'"{class_name}" has {count} subjects, but {folds} folds need at least {folds}: '
                 "add photos, use fewer folds, or train with validation_fraction=0"
             )
-    # A subject may have photos of several classes, so a shuffle can miss a class in a fold: then shuffle again.
+    # A subject may have photos of several classes, so a shuffle can leave a fold without a class: then shuffle again.
     for number in range(_SHUFFLES):
         fold_of_photo = _shuffled(class_array, subject_array, folds, seed + number * _SEED_STEP)
         if all(set(class_array[fold_of_photo == fold]) == set(class_names) for fold in range(folds)):
@@ -62,16 +62,16 @@ def refuse_parted(photos: Sequence[LabelledPhoto], parts: Sequence[int] | np.nda
     seen: dict[int, tuple[LabelledPhoto, int]] = {}
     parted: dict[int, str] = {}
     for photo, part in zip(photos, parts, strict=True):
-        if photo.copies is not None:
-            first, its_part = seen.setdefault(photo.copies, (photo, int(part)))
+        if photo.duplicate_group is not None:
+            first, its_part = seen.setdefault(photo.duplicate_group, (photo, int(part)))
             if its_part != part:
                 names = f"{first.path} (subject {first.subject}) and {photo.path} (subject {photo.subject})"
-                parted.setdefault(photo.copies, names)
+                parted.setdefault(photo.duplicate_group, names)
     if parted:
         shown = "; ".join(list(parted.values())[:_NAMED])
         more = f"; and {len(parted) - _NAMED} more" if len(parted) > _NAMED else ""
         raise SplitError(
-            f"the split separates {len(parted)} groups of near-duplicates, so photos would be trained on and "
+            f"the split separates {len(parted)} groups of near-duplicates, so pictures would be both trained on and "
             f"evaluated: {shown}{more}. Give each group one subject in the manifest, or use --copies merge; "
             "--copies allow accepts inflated figures. `scarlens audit` shows them side by side"
         )

@@ -1,7 +1,7 @@
 """The evaluation transform: an upright photo becomes the network's input. OpenCV and NumPy only.
 
 Training, evaluation, prediction and export all use these functions. They shrink large photos (`reading.reduction`),
-trim padding, fill pasted boxes and normalise the light (`canonical`). The whole rest of the photo stays in view: its
+trim padding, fill pasted boxes and normalise the light (`canonical`). The rest of the photo stays in view: its
 long side is scaled to the network's input size, and its reflection fills the square. A centre crop could cut a scar
 away, and stretching would change its shape.
 """
@@ -176,7 +176,7 @@ def fit_square(image: np.ndarray, size: int) -> np.ndarray:
     """
     top, bottom, left, right = photo_window(image.shape[0], image.shape[1], size)
     height, width = bottom - top, right - left
-    # Averaging over areas is the only OpenCV interpolation that does not alias when shrinking; it is blocky enlarging.
+    # Area averaging is the only OpenCV interpolation that shrinks without aliasing, but it enlarges in blocks.
     shrinks = height <= image.shape[0] and width <= image.shape[1]
     scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return cv2.copyMakeBorder(scaled, top, size - bottom, left, size - right, cv2.BORDER_REFLECT)

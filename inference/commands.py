@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SOME_ERRORS: Final = 3
 """Exit status when some files could not be read. The others were processed."""
 
-TO_MEND: Final = 1
+NEEDS_FIXING: Final = 1
 """Exit status of `doctor` when something needs fixing."""
 
 _STDIN: Final = Path("-")
@@ -61,7 +61,7 @@ SkinType = Annotated[
 Pregnant = Annotated[bool | None, typer.Option("--pregnant/--not-pregnant", rich_help_panel=_PERSON)]
 IsotretinoinMonths = Annotated[
     float | None,
-    typer.Option(metavar="N", help="Months since the last dose; 0: now.", rich_help_panel=_PERSON),
+    typer.Option(metavar="N", help="Months since the last dose of isotretinoin; 0: now.", rich_help_panel=_PERSON),
 ]
 ActiveAcne = Annotated[bool | None, typer.Option("--active-acne/--no-active-acne", rich_help_panel=_PERSON)]
 KeloidHistory = Annotated[bool | None, typer.Option("--keloid-history/--no-keloid-history", rich_help_panel=_PERSON)]
@@ -138,7 +138,7 @@ def _name(photo: Path) -> str:
 
 
 def _standard_input() -> bytes:
-    """Return the bytes on standard input. Of too many, return just enough for the reader to refuse them."""
+    """Return the bytes on standard input; if there are too many, just enough for the reader to refuse them."""
     from ..datasets.reading.reader import MAX_BYTES, ImageReadError
 
     expected = "the bytes of one photo, as in: scarlens predict - < cheek.jpg"
@@ -267,7 +267,7 @@ def treatments(
     active_acne: ActiveAcne = None,
     keloid_history: KeloidHistory = None,
 ) -> None:
-    """Print what the five documents say about treating each type, every claim with its document."""
+    """Print what the five documents say about treating each type, naming the document for every claim."""
     from .treatments.plan import everything, plan
     from .treatments.tables import print_tables
 
@@ -297,7 +297,7 @@ def doctor(checkpoint: Checkpoint = None, as_json: AsJson = False) -> None:
     else:
         output.print("\n".join(diagnosis.lines()), markup=False)
     if not diagnosis.ok:
-        raise typer.Exit(TO_MEND)
+        raise typer.Exit(NEEDS_FIXING)
 
 
 def _classifier(checkpoint: Path | None) -> Classifier:

@@ -185,7 +185,7 @@ def _package(requirement: Requirement, installed: Sequence[_Package]) -> Finding
         found = "its files are missing" if versions else "not installed"
         remedy = wanted.replace("install", "install --force-reinstall") if versions else wanted
     elif not all(requirement.specifier.contains(version, prereleases=True) for version in versions.values()):
-        found, remedy = f"{found}, where {requirement.specifier} is needed", wanted
+        found, remedy = f"{found}, but {requirement.specifier} is needed", wanted
     return Finding(subject=requirement.name, found=found, remedy=remedy, facts={"versions": versions})
 
 
@@ -255,7 +255,7 @@ def _checkpoint(given: Path | None) -> list[Finding]:
     shown = _shown(path)
     opened = Finding(
         subject="checkpoint",
-        found=f"{shown}, {megabytes} MB, model {classifier.model_id}, its seal holds, loaded in {load_ms:.0f} ms",
+        found=f"{shown}, {megabytes} MB, model {classifier.model_id}, digest verified, loaded in {load_ms:.0f} ms",
         facts={"path": shown, "megabytes": megabytes, "model_id": classifier.model_id, "load_ms": load_ms},
     )
     return [opened, *_safely("answer", lambda: _answer(classifier, bundled=given is None))]
@@ -269,7 +269,7 @@ def _answer(classifier: Classifier, *, bundled: bool) -> list[Finding]:
     answer = f"{prediction.label or prediction.reason}{f' where {EXAMPLE.stem} is right' if wrong else ''}"
     finding = Finding(
         subject="answer",
-        found=f"{answer} for {EXAMPLE.name}, which ships; {photo_ms} ms a photo",
+        found=f"{answer} for the bundled {EXAMPLE.name}; {photo_ms} ms per photo",
         remedy=_AGAIN if wrong else None,
         facts={"label": prediction.label, "photo_ms": photo_ms},
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def html(prediction: Prediction) -> str:
     """Return a prediction as self-contained HTML. Without a preview it has no picture.
 
-    The notebook then contains the photo: handle it as you handle the photo, or clear its outputs.
+    The notebook then contains the photo: handle it with the same care, or clear its outputs.
     """
     values = {
         "headline": prediction.headline,

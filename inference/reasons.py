@@ -1,4 +1,4 @@
-"""Why the classifier abstains, and other words on every answer: the notice, shares in percent."""
+"""Reasons for abstaining, and text shared by all answers: the notice, percentages."""
 
 from typing import Final, Literal
 
@@ -6,7 +6,7 @@ NOTICE: Final = (
     "Information, not a diagnosis: this is a research tool, not a medical device. "
     "Ask a dermatologist before any treatment."
 )
-"""Stands on everything a user sees."""
+"""Appears on everything a user sees."""
 
 Reason = Literal["out_of_scope", "ambiguous", "low_quality"]
 

@@ -19,7 +19,7 @@ COVERAGE: Final = 0.90
 FALSE_REFUSALS: Final = 0.10
 """Share of photos of the three types that the scope threshold is set to refuse.
 
-Refusing a scar costs an answer; answering about a pore suggests a needle. In cross-validation, 4 % refused left
+Refusing a scar loses an answer; answering about a pore may suggest needling it. In cross-validation, 4 % refused left
 treatments on 46 % of photos of blackheads, 9 % on 20 % (`training/EXPERIMENTS.md` has the curve).
 """
 
@@ -27,7 +27,7 @@ MAX_QUALITY_REFUSALS: Final = 0.01
 """Maximum share of the original photos that a quality threshold may refuse."""
 
 COST_OF_SILENCE: Final = 0.45
-"""Cost of abstaining, if a wrong type costs 1 and a right one 0.
+"""Cost of abstaining, if a wrong type costs 1 and the right type 0.
 
 The expected cost is least if the classifier answers only with a probability of at least 1 - 0.45 (Chow, "On optimum
 recognition error and reject tradeoff", IEEE Transactions on Information Theory, 1970). Abstaining is cheap here,
@@ -176,7 +176,7 @@ def _fit_temperature(logits: np.ndarray, targets: np.ndarray, repeats: int) -> f
 def _fit_platt(logits: np.ndarray, shown: np.ndarray) -> tuple[float, float]:
     from sklearn.linear_model import LogisticRegression
 
-    # Both sides weigh the same: how often users send other pictures is unknown, and not as in the training folder.
+    # Both sides get equal weight: how often users send other pictures is unknown, and differs from the training data.
     model = LogisticRegression(C=1.0, class_weight="balanced").fit(logits[:, None], shown)
     return max(float(model.coef_[0, 0]), 1e-3), float(model.intercept_[0])
 

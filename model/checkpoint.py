@@ -96,7 +96,7 @@ class Card:
                 raw[name] = tuple(raw[name])
             card = cls(**raw)
             card._check()
-            card.to_json().encode()  # else the model could not be named after it
+            card.to_json().encode()  # must be encodable, because the model id is a digest of it
         except (TypeError, KeyError, AttributeError, ValueError, OverflowError, RecursionError) as error:
             raise (
                 error if isinstance(error, CheckpointError) else CheckpointError(f"the card is malformed: {error}")

@@ -39,7 +39,7 @@ _DILATIONS: Final = (1, 2)
 """Dilations of the neck's two 3 x 3 layers. A scar is recognised by its rim, some positions away."""
 
 _EVERYWHERE: Final = 0.02
-"""Added to the scar probabilities when pooling features, so that a photo without scars has a mean too."""
+"""Added to the scar probabilities when pooling features, so that the mean is defined for a photo without scars too."""
 
 _HIGHEST: Final = 0.02
 """Share of positions, those with the highest scar probability, that decide the scope."""
@@ -205,7 +205,7 @@ def load_trunk_weights(network: ScarNetwork, trunk: str, weights: str) -> None:
     """
     state = _read_weights(trunk, weights)
     wanted = network.trunk.state_dict()
-    # A whole classification model is welcome: what does not belong to the trunk (its classifier) is left out.
+    # A whole classification model is accepted: tensors outside the trunk (its classifier) are ignored.
     fitting = {name: tensor for name in wanted if (tensor := _find(state, name)) is not None}
     missing = sorted(name for name in wanted if name not in fitting and not name.endswith("num_batches_tracked"))
     if missing:
@@ -234,7 +234,7 @@ def _read_weights(trunk: str, weights: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:  # no network, or a damaged download
         raise TrunkError(
             f'the weights "{weights}" of {trunk} cannot be downloaded ({error}); '
-            "give a local file, --set weights=FILE.safetensors, or start from nothing, --set weights=null"
+            "give a local file, --set weights=FILE.safetensors, or random weights, --set weights=null"
         ) from error
 
 
@@ -247,7 +247,7 @@ def _find(state: dict[str, Tensor], name: str) -> Tensor | None:
 
 def _build_trunk(name: str) -> nn.Sequential:
     if name not in models.list_models(module=models):
-        raise TrunkError(f'"{name}" is no classification model of torchvision; try one of {", ".join(TRUNKS)}')
+        raise TrunkError(f'"{name}" is not a torchvision classification model; try one of {", ".join(TRUNKS)}')
     model = models.get_model(name, weights=None)
     if isinstance(features := getattr(model, "features", None), nn.Sequential):
         last = features[-1]

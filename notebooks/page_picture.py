@@ -2,7 +2,7 @@
 
     python notebooks/page_picture.py
 
-makes it anew, with photos that this project rendered. It needs the extra 'dev', and Debian's chromium and
+regenerates it, with photos rendered by this project. It needs the extra 'dev', and Debian's chromium and
 chromium-driver.
 """
 

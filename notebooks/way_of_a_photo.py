@@ -1,8 +1,8 @@
-"""The whole way of a photo through scarlens in one picture, `notebooks/images/way_of_a_photo.png`.
+"""The whole path of a photo through scarlens in one picture, `notebooks/images/way_of_a_photo.png`.
 
     python notebooks/way_of_a_photo.py
 
-makes it anew, from a rendered photo and the checkpoint that ships: whatever it shows is what the code answers.
+regenerates it from a rendered photo and the bundled checkpoint, so it always shows what the code really answers.
 """
 
 from __future__ import annotations
@@ -270,12 +270,12 @@ def draw_documents(page: Figure, x: float, way: Way) -> None:
 
 def draw(way: Way) -> Figure:
     page = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100, facecolor="white")
-    write(page, 40, 18, "The way of a photo through scarlens", 25, weight="bold")
+    write(page, 40, 18, "From photo to answer", 25, weight="bold")
     write(
         page,
         40,
         64,
-        "Which of three types of acne scar it may show, how sure that is, and what is said about treating them",
+        "Which of three acne scar types a photo may show, how sure that is, and what documents say about treating them",
         16,
     )
     write(page, WIDTH - 40, 22, "Information, not a diagnosis", 20, weight="bold", color=WARNING, ha="right")

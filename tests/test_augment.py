@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scarlens.datasets.annotations.scar_map import NO_SKIN_PLACE, TRUTHS, ScarMap, map_without_scars
+from scarlens.datasets.annotations.scar_map import NOT_SKIN, TRUTHS, ScarMap, map_without_scars
 from scarlens.datasets.augment import Augmentation, with_marks
 from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES, UNTYPED
 from scarlens.datasets.photos import LabelledPhoto, PhotoSetError
@@ -140,7 +140,7 @@ def test_what_is_known_of_places_moves_with_the_picture(augment: Augmentation) -
 
 def test_what_is_pasted_shows_no_skin(image: np.ndarray) -> None:
     shown = [with_marks(image, np.zeros(image.shape[:2], np.uint8), np.random.default_rng(seed)) for seed in range(60)]
-    assert any((places == NO_SKIN_PLACE).any() for _, places in shown)
+    assert any((places == NOT_SKIN).any() for _, places in shown)
     for marked, places in shown:
         assert marked.shape[:2] == places.shape
         if marked.shape == image.shape:

@@ -292,8 +292,8 @@ def test_subjects_that_share_a_photo_become_one(tmp_path: Path) -> None:
     assert {photo.subject for photo in good} == {"0:anna"}
     apart, _ = readable_photos(load_photos(files))
     assert {photo.subject for photo in apart} == {"0:anna", "1:anna"}
-    assert [photo.copies for photo in apart] == [photo.copies for photo in good]
-    assert len({photo.copies for photo in good}) == 3  # one picture twice, two others
+    assert [photo.duplicate_group for photo in apart] == [photo.duplicate_group for photo in good]
+    assert len({photo.duplicate_group for photo in good}) == 3  # one picture twice, two others
 
 
 def test_photos_with_subjects_need_not_be_compared(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_photos_with_subjects_need_not_be_compared(tmp_path: Path) -> None:
     calls: list[int] = []
     photos = load_photos(manifest(tmp_path / "m.csv", "file,label,subject", *rows))
     good, errors = readable_photos(photos, compare=False, advance=lambda: calls.append(1))
-    assert [(photo.subject, photo.copies) for photo in good] == [("Ann", None), ("Bob", None)]
+    assert [(photo.subject, photo.duplicate_group) for photo in good] == [("Ann", None), ("Bob", None)]
     assert len(errors) == 1 and len(calls) == 2 * len(photos)
     unnamed = load_photos(manifest(tmp_path / "n.csv", "file,label,subject", "a.png,boxcar,Ann", "b.png,boxcar,"))
     assert {photo.subject for photo in readable_photos(unnamed, compare=False)[0]} == {"Ann"}

@@ -10,7 +10,7 @@ import pytest
 from scarlens.datasets.annotations.readings import Reading, digest_of, read_readings
 from scarlens.datasets.annotations.scar_map import (
     GRID,
-    NO_SKIN_PLACE,
+    NOT_SKIN,
     TRUTHS,
     ScarMap,
     map_of_cells,
@@ -62,7 +62,7 @@ def test_a_photo_without_scars_says_so_everywhere_and_an_unread_one_nothing() ->
 
 def test_what_was_pasted_is_no_skin_whatever_the_photo_shows() -> None:
     places = places_over(map_without_scars(), 64, 64)
-    places[:32] = NO_SKIN_PLACE
+    places[:32] = NOT_SKIN
     found = targets(places, map_without_scars().truth, 4)
     assert (found[TRUTHS.index("no_skin"), :2] == 1.0).all() and (found[TRUTHS.index("no_scar"), 2:] == 1.0).all()
 

@@ -148,7 +148,7 @@ def test_holdout_repeats_and_names_the_class_that_is_too_small() -> None:
 
 def compared(*copies: int | None) -> list[LabelledPhoto]:
     return [
-        LabelledPhoto(Path(f"{number}.png"), "boxcar", "boxcar", f"s{number}", copies=group)
+        LabelledPhoto(Path(f"{number}.png"), "boxcar", "boxcar", f"s{number}", duplicate_group=group)
         for number, group in enumerate(copies)
     ]
 

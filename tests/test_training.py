@@ -308,7 +308,7 @@ def with_copies(photos: list[LabelledPhoto]) -> list[LabelledPhoto]:
     of_kind = {kind: [photo for photo in photos if photo.class_name == kind] for kind in kinds}
     number = {photo.path: (k, i // 2) for k, kind in enumerate(kinds) for i, photo in enumerate(of_kind[kind])}
     groups = {pair: group for group, pair in enumerate(sorted(set(number.values())))}
-    return [replace(photo, copies=groups[number[photo.path]]) for photo in photos]
+    return [replace(photo, duplicate_group=groups[number[photo.path]]) for photo in photos]
 
 
 def test_training_refuses_a_split_that_parts_copies_unless_told(

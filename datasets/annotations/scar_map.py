@@ -17,7 +17,7 @@ GRID: Final = 8
 CELL_MARKS: Final = "ibr.x"
 """The character of each of `MAP_CLASSES` in a reading."""
 
-NO_SKIN_PLACE: Final = 255
+NOT_SKIN: Final = 255
 """Place of pasted boxes and borders: always "no skin", whatever the photo's truth says."""
 
 
@@ -45,7 +45,7 @@ def map_of_cells(readings: Sequence[Sequence[str]]) -> ScarMap:
 
 
 def map_of_rendering(type_map: np.ndarray) -> ScarMap:
-    """Make a map from `RenderedPhoto.type_map`, uint8 [S, S]. It is exact about scars and says nothing about skin."""
+    """Make a map from `RenderedPhoto.type_map`, uint8 [S, S]. It locates scars exactly, but not skin."""
     return ScarMap(type_map, _rows("no_scar", *SCAR_TYPES))
 
 
@@ -76,9 +76,9 @@ def targets(places: np.ndarray, truth: np.ndarray, side: int) -> np.ndarray:
         float32 [6, side, side]; the values of a position sum to the share of its area about which something is known.
     """
     samples = cv2.resize(places, (4 * side, 4 * side), interpolation=cv2.INTER_NEAREST_EXACT)
-    table = np.zeros((NO_SKIN_PLACE + 1, len(TRUTHS)), np.float32)
+    table = np.zeros((NOT_SKIN + 1, len(TRUTHS)), np.float32)
     table[: len(truth)] = truth
-    table[NO_SKIN_PLACE] = _rows("no_skin")[0]
+    table[NOT_SKIN] = _rows("no_skin")[0]
     known = table[samples.astype(np.intp)].reshape(side, 4, side, 4, len(TRUTHS)).mean(axis=(1, 3))
     return np.ascontiguousarray(known.transpose(2, 0, 1))
 

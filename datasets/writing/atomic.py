@@ -18,7 +18,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the file cannot be written; the old one stays.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.partial")  # short: `path` may have a name of full length
+    temporary = path.with_name(f".{secrets.token_hex(8)}.partial")  # short: `path` may use the longest allowed name
     try:
         with temporary.open("xb") as file:
             yield file

@@ -216,7 +216,7 @@ def _connected(ray: Any, workers: int | None) -> Iterator[int]:
         yield workers or max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)
         return
     workers = workers or usable_cores()
-    # Where its actors claim all cores, Ray Data can wait for ever for one to write with: this one is claimed by none.
+    # If the actors claim all cores, Ray Data can wait forever for a core to write with: leave one core unclaimed.
     _initialise(ray, address="local", num_cpus=workers + 1, include_dashboard=False)
     try:
         yield workers
@@ -249,10 +249,10 @@ def _tasks(listed: Sequence[tuple[bytes, str | None]], workers: int) -> list[pa.
 
 
 def _classify(ray: Any, tasks: list[pa.Table], arguments: tuple[_Place, Any], table: _Place, workers: int) -> None:
-    """Classify on `size` workers. Ray Data repeats the tasks of a worker that dies."""
+    """Classify on `size` workers. Ray Data reruns the tasks of a worker that dies."""
     listed = ray.data.from_arrow(tasks)
     listed.context.enable_progress_bars = False
-    listed.context.actor_task_retry_on_errors = [ReadingError]  # such as for want of memory just then
+    listed.context.actor_task_retry_on_errors = [ReadingError]  # for example a temporary lack of memory
     rows = listed.map_batches(
         _Worker,
         fn_constructor_args=arguments,
@@ -264,7 +264,7 @@ def _classify(ray: Any, tasks: list[pa.Table], arguments: tuple[_Place, Any], ta
     try:
         rows.write_parquet(table.path, filesystem=table.files, min_rows_per_file=_ROWS_PER_FILE)
     except ray.exceptions.RayError as error:  # its message is a traceback, the last line the reason
-        raise ClusterError(f"expected workers that classify, found: {str(error).splitlines()[-1]}") from error
+        raise ClusterError(f"the workers failed: {str(error).splitlines()[-1]}") from error
 
 
 class _Worker:
@@ -282,7 +282,7 @@ class _Worker:
         """Return the rows of files."""
         files = [FileToRead(file["path"], problem=file["problem"]) for file in listed.to_pylist()]
         photos = map(self._reading.read, files if self._photos.folder else self._fetched(files))
-        # One by one: a batch would be scored on threads of cores that belong to other workers.
+        # One by one: scoring a batch would start threads on cores that belong to other workers.
         rows = [row for photo in photos for _, row in classified(self._classifier, [photo])]
         return pa.Table.from_pylist(rows, schema())
 

@@ -160,7 +160,7 @@ def _check_request(root: Path, output: Path, batch_size: int, workers: int) -> N
         raise IsADirectoryError(f"{output}: expected a file to write, found a folder")
     if output.exists() and not is_earlier_table(output):
         raise FileExistsError(
-            f"{output}: expected an earlier table or no file, found another file; give another name, or delete it"
+            f"{output}: expected no file or an earlier table, found another file; choose another name, or delete it"
         )
 
 
@@ -186,7 +186,7 @@ def find_files(root: Path, *, without: Sequence[Path] = ()) -> Iterator[tuple[by
         without: resolved paths to skip.
     """
     left_out = {os.fsencode(path.relative_to(root)) for path in without if path.is_relative_to(root)}
-    # The next one stands last. A folder's path ends in "/", which puts what it holds in its place among the others.
+    # The next path is at the end. A folder's path ends in "/", so that its contents sort into the right place.
     pending = [b""]
     while pending:
         path = pending.pop()

@@ -74,10 +74,10 @@ class Journal:
             for name, value in self._database.execute("SELECT name, value FROM run"):
                 if run.get(name) != value:
                     raise JournalError(
-                        f"{self.path}: the interrupted run had the {name} {value}, and this one has {run.get(name)}; "
+                        f"{self.path}: the interrupted run used the {name} {value}, this one {run.get(name)}; "
                         "resume with the same, or delete the file"
                     )
-        # What could not be read at all may be there by now: a folder that was locked, a file that was being written.
+        # Files that could not be read may be readable by now: a locked folder, a file that was still being written.
         self._database.execute("DELETE FROM rows WHERE status = 'error' AND json_extract(row, '$.sha256') IS NULL")
         self._keep("INSERT OR REPLACE INTO run VALUES (?, ?)", run.items())
 

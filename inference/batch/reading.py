@@ -32,7 +32,7 @@ LONGEST_READ: Final = 60.0
 _KEPT_MEMORY: Final = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 26)}
 """Setting for glibc, which by default returns each photo's memory to the system: that takes as long as decoding."""
 
-_TRIES: Final = 2  # a process that was killed from outside did not die of its file: the second one reads it
+_TRIES: Final = 2  # a process may be killed from outside, which is not the file's fault: a second process then reads it
 
 
 class ReadingError(ScarlensError):
@@ -130,7 +130,7 @@ class ReadingProcess:
     def _running(self) -> subprocess.Popen[bytes]:
         with self._starts_or_closes:
             if self._closed:
-                raise ReadingError("expected a process that reads photos, found that it was closed")
+                raise ReadingError("the process that reads photos was closed")
             if self._process is None:
                 try:
                     self._process = _started(self._root, self._size)
@@ -187,7 +187,7 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
         try:
             if pipe:
                 pipe.close()
-        except OSError:  # what was not sent yet has no reader
+        except OSError:  # nobody reads the rest of the request any more
             pass
     return status
 
@@ -196,7 +196,7 @@ def _started(root: Path | None, size: int) -> subprocess.Popen[bytes]:
     """Start a process and wait until it is ready. Failing to start is not the fault of a photo."""
     # The child must find this package where this process found it.
     found = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109
-    # Without -P the current folder would come first, and what lies in it would be run.
+    # Without -P the current folder would come first on the path, and files in it could run as modules.
     command = [sys.executable, "-P", "-m", worker.__name__, str(size), *([os.fsdecode(root)] if root else [])]
     try:
         process = subprocess.Popen(
@@ -208,7 +208,7 @@ def _started(root: Path | None, size: int) -> subprocess.Popen[bytes]:
             start_new_session=True,  # Ctrl-C is for this process, which ends its children itself
         )
     except OSError as error:
-        raise ReadingError(f"expected a process that reads photos, found that none can be started: {error}") from error
+        raise ReadingError(f"no process that reads photos can be started: {error}") from error
     assert process.stdout
     if worker.READY not in process.stdout:  # what is imported there may print before
         raise ReadingError(

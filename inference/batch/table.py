@@ -53,7 +53,7 @@ _ROW_GROUP: Final = 10_000  # rows of a Parquet file that are held until they ar
 # Characters that end lines, reorder or hide text, or cannot be encoded.
 _ESCAPED: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _ESCAPE: Final = re.compile(r"\\(?:[\\nrt]|x..|u.{4}|U.{8})")
-# With an apostrophe, so that one before a text always means the same; the last four are full-width "=+-@".
+# The apostrophe is included, so that a leading one is never ambiguous; the last four are full-width "=+-@".
 _FORMULA: Final = re.compile(r"[\t\r\n]|\s*[-=+@'\uff1d\uff0b\uff0d\uff20]")
 
 

@@ -23,7 +23,7 @@ READY: Final = b"ready\n"
 """Printed when the process is ready."""
 
 
-_ORPHANED: Final = 120  # seconds after which a hung decoder ends itself: the process that would do it may be gone
+_ORPHANED: Final = 120  # seconds after which a hung decoder ends itself, in case its parent process is gone
 
 
 def exactly(pipe: IO[bytes], count: int) -> bytes:

@@ -34,7 +34,7 @@ ASK_FOR_CAUTIONS: Final = (
     "No personal cautions are shown. To see them, give "
     "--skin-type, --pregnant, --isotretinoin-months, --active-acne, --keloid-history."
 )
-"""Shown if nothing is known about the person, so that nobody takes the absence of cautions for safety."""
+"""Shown if nothing is known about the person, so that nobody mistakes the absence of cautions for safety."""
 
 
 class ContextError(ScarlensError, ValueError):

@@ -59,10 +59,10 @@ class Guard:
         headers = Headers(scope=scope)
         most = self._large_bodies.get(scope["path"], _SMALL)
         if not self._any_host and not _OWN_NAME.fullmatch(headers.get("host", "")):
-            refusal = "expected a request to 127.0.0.1 or localhost, found one to another name"
+            refusal = "expected a request to 127.0.0.1 or localhost, found another host name"
             await JSONResponse({"error": refusal}, 400)(scope, receive, send_safely)
         elif _is_from_elsewhere(scope["method"], headers):
-            refusal = "expected a request of this page, found one of another site; open the page's own address"
+            refusal = "expected a request from this page, found one from another site; open the page's own address"
             await JSONResponse({"error": refusal}, 403)(scope, receive, send_safely)
         elif int(headers.get("content-length", "0")) > most:
             await JSONResponse({"error": _too_large(most)}, 413)(scope, receive, send_safely)

@@ -17,7 +17,7 @@ ADDRESS: Final = "127.0.0.1"
 """The default address, which only this machine reaches: photos of faces never leave it."""
 
 _MOST_CONNECTIONS: Final = 24  # above it the reply is 503; a browser opens six, each can hold one photo in memory
-_PATIENCE: Final = 3  # seconds that an upload under way has to end when the server is stopped
+_PATIENCE: Final = 3  # seconds that an upload in progress may take to finish when the server is stopped
 
 
 class PortError(ScarlensError):

@@ -82,7 +82,7 @@ def read_held_out(predictions: Path, config: TrainConfig) -> HeldOut:
         config: the settings of the training.
 
     Raises:
-        ScoresError: not such a file, or the settings differ in more than seed and workers.
+        ScoresError: the file is not a `predictions.csv`, or settings other than seed and workers differ.
     """
     scored = ScoredPhotos.read(predictions)
     used = TrainConfig.from_yaml(predictions.with_name("config.yaml"))

@@ -98,7 +98,7 @@ def map_figures(
         readings: by the photo's sha256 what readers saw.
 
     Returns:
-        AUROC of scar against none: against each reader, within photos, and on cells that both readers call alike;
+        AUROC of scar against none: against each reader, within photos, and on cells where both readers agree;
             Cohen's kappa with each reader and between them; accuracy of the type in cells where both readers see the
             same type; the share of the map's scar in cells that the first reader calls no skin.
     """
@@ -140,7 +140,7 @@ def map_figures(
 
 
 def extent_changes(classifiers: Mapping[LabelledPhoto, Classifier]) -> dict[str, Any]:
-    """Compute the relative change of the total extent when the photo changes but not the skin.
+    """Compute how much the total extent changes, in relative terms, when the photo changes but the skin does not.
 
     Args:
         classifiers: photos, each with its classifier. Photos without visible scars are ignored.

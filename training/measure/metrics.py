@@ -25,7 +25,7 @@ class Estimate:
     """A figure and its 95 % interval.
 
     Attributes:
-        value: the figure on all photos; None if it is undefined, such as accuracy without any answer.
+        value: the figure on all photos; None if it is undefined, such as accuracy when nothing was answered.
         low: 2.5th percentile over the resamples of subjects for which the figure is defined.
         high: 97.5th percentile.
     """

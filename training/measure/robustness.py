@@ -56,7 +56,7 @@ def _flips(before: Decisions, after: Sequence[Decisions], subjects: Sequence[str
     """Return the shares of flipped decisions.
 
     `type`: the most probable type is another; `answer`: a label was given before and another one after; `changed`:
-    another label, or a label on one side and silence on the other.
+    another label, or a label in one case and an abstention in the other.
     """
     flipped = np.concatenate([_flipped(before, other) for other in after], axis=1)
     who = [*subjects] * len(after)

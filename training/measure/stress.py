@@ -48,7 +48,7 @@ STRENGTHS: Final = {
     "noise": (0.08, 0.12, 0.18, 0.26, 0.38),  # standard deviation, of 0..1
     "blur": (1, 2, 3, 4, 6),  # standard deviation in pixels
     "compression": (25, 18, 15, 10, 7),  # JPEG quality
-    "darkness": (0.1, 0.2, 0.3, 0.4, 0.5),  # taken from the value of HSV, of 0..1
+    "darkness": (0.1, 0.2, 0.3, 0.4, 0.5),  # subtracted from the value of HSV, 0..1
     "contrast": (0.4, 0.3, 0.2, 0.1, 0.05),  # times the distance from the mean
 }
 """Common corruptions at five strengths, as ImageNet-C has them (Hendrycks & Dietterich, ICLR 2019).
@@ -137,7 +137,7 @@ def _compression(image: np.ndarray, quality: float) -> np.ndarray:
 
 
 def _darkness(image: np.ndarray, less: float) -> np.ndarray:
-    # Hue and saturation stay where all channels are scaled by what the largest, the value, loses.
+    # Scaling all channels by the same factor as the largest (the value) keeps hue and saturation.
     value = np.maximum(image.max(axis=2, keepdims=True), 1).astype(np.float32)
     return _clipped(image * np.maximum(value - 255.0 * less, 0.0) / value)
 

@@ -44,7 +44,7 @@ function pictureOf(photo, about) {
   canvas.style.opacity = strength.value / 100;
   const caption = element("p", { class: "soft" }, answer.most_seen ? OUTLINED : NOTHING);
   const show = (only) => paint(canvas, answer, about.types, only);
-  const choices = [["all three", null], ...about.types.map((type, index) => [type.title, index])].map(([title, only]) =>
+  const choices = [["all types", null], ...about.types.map((type, index) => [type.title, index])].map(([title, only]) =>
     element("label", { class: "choice" },
       element("input", { type: "radio", name: "only", value: title, checked: only === null, change: () => show(only) }),
       only !== null && swatch(about.types[only]), title));

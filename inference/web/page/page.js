@@ -74,7 +74,7 @@ function add(files) {
   const added = files.map(([file, name, problem = null]) => ({ file, name, asked: false, answer: null, row: null, problem, status: problem ? "error" : "waiting" }));
   state.photos.push(...added);
   state.chosen ??= added[0];
-  by("status").textContent = `Looking at ${counted(state.photos)}`;
+  by("status").textContent = `Analysing ${counted(state.photos)}`;
   show();
   work();
 }
@@ -223,7 +223,7 @@ async function showPlan() {
     const plan = await planOf(photo, person);
     parts = plan ? planSections(plan, state.about, summary(person)) : [element("p", { class: "banner" }, "No treatments are shown for a photo that was rejected.")];
   } catch {
-    parts = [element("p", { class: "banner" }, `What the documents say cannot be shown: ${server.GONE}.`)];
+    parts = [element("p", { class: "banner" }, `The documents' tables cannot be shown: ${server.GONE}.`)];
   }
   if (turn !== state.turn) return;
   place.replaceChildren(...parts);

@@ -13,7 +13,7 @@ function columns(about) {
       by: (photo) => (photo.answer ? photo.answer.probabilities[type.name] : -1),
       cell: (photo) => photo.answer && share(photo.answer.probabilities[type.name], type.colour),
     })),
-    { head: "One of the three", falling: true, by: (photo) => (photo.answer ? photo.answer.in_scope : -1), cell: (photo) => photo.answer && percent(photo.answer.in_scope) },
+    { head: "In scope", falling: true, by: (photo) => (photo.answer ? photo.answer.in_scope : -1), cell: (photo) => photo.answer && percent(photo.answer.in_scope) },
   ];
 }
 

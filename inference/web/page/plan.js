@@ -23,7 +23,7 @@ export function planSections(plan, about, told) {
   ].filter(Boolean);
 }
 
-/** Return a function that hangs "AVOID" to each word of a text that names a treatment to be avoided. */
+/** Return a function that adds "AVOID" after each mention in a text of a treatment to avoid. */
 function marker(avoid, mentions) {
   const words = Object.keys(mentions).map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
   const pattern = new RegExp(`\\b(${words.join("|")})s?\\b`, "gi");
