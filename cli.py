@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typer.core import TyperGroup
 from scarlens.datasets.errors import ScarlensError
 from scarlens.inference.commands import commands as answering
 from scarlens.inference.reasons import NOTICE
-from scarlens.inference.terminal import PLAIN, say
+from scarlens.inference.terminal import PLAIN, LogToTerminal, say
 from scarlens.training.commands import commands as measuring
 
 OUTPUT_CLOSED: Final = 1
@@ -94,7 +95,10 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print versions and exit.")
     ] = False,
 ) -> None:
-    """Define the options that come before a command. The help text is the app's."""
+    """Define the options that come before a command, and show the log. The help text is the app's."""
+    logger = logging.getLogger("scarlens")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [LogToTerminal()]  # replaced, not added: a program may run several commands
 
 
 def main(command: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -37,6 +38,14 @@ pages = _console()
 
 messages = _console(stderr=True, soft_wrap=True)
 """Standard error, for everything else."""
+
+
+class LogToTerminal(logging.Handler):
+    """Prints log records to standard error. Only the command line installs it: the library itself prints nothing."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        say(record.getMessage())
 
 
 def say(text: str) -> None:

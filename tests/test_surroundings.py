@@ -75,3 +75,14 @@ def test_types_of_the_package_are_known_to_a_type_checker(tmp_path: Path):
         pytest.skip("pyright cannot follow an editable install")
     assert 'Type of "answer.label" is "str | None"' in run.stdout and '.errors" is "int"' in run.stdout
     assert run.stdout.count("error:") == 1 and '"context"' in run.stdout
+
+
+def test_the_library_prints_nothing(tmp_path: Path):
+    script = (
+        "import scarlens\n"
+        f"scarlens.predict({str(EXAMPLE)!r})\n"
+        f"list(scarlens.load().predict_many([b'no picture', {str(EXAMPLE)!r}]))\n"
+        f"scarlens.predict_folder({str(EXAMPLE.parent)!r}, {str(tmp_path / 'table.csv')!r})\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import csv
 import io
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,19 +17,20 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-from rich.console import Console
 from rich.progress import track
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from ..datasets.errors import ScarlensError
 from ..datasets.writing.atomic import write_atomically
-from ..inference.terminal import ON_TERMINAL
+from ..inference.terminal import ON_TERMINAL, messages
 from ..model.calibration import Calibration
 from ..model.checkpoint import Card
 from ..model.network import ScarNetwork, load_trunk_weights, usable_device
 from .batches.views import FrozenViews
 from .config import TrainConfig
+
+_log = logging.getLogger(__name__)
 
 
 class TrainingError(ScarlensError, RuntimeError):
@@ -212,13 +214,12 @@ class RunLog:
     def __init__(self, out: Path, *, enabled: bool) -> None:
         """Open the log in the run folder `out`."""
         self._out, self._enabled = out, enabled
-        self._console = Console(stderr=True, quiet=not enabled)
         self._board: SummaryWriter | None = None
 
     def steps(self, batches: Iterable[Any], *, epoch: int, total: int) -> Iterator[Any]:
         """Yield the batches of an epoch, with a progress bar if standard error is a terminal."""
         hidden = not (self._enabled and ON_TERMINAL)
-        yield from track(batches, f"epoch {epoch}", total=total, console=self._console, disable=hidden, transient=True)
+        yield from track(batches, f"epoch {epoch}", total=total, console=messages, disable=hidden, transient=True)
 
     def epoch(self, history: Sequence[dict[str, float]], *, best_epoch: int) -> None:
         """Log the last row of `history`. The CSV is rewritten each time, so it is complete even after a resume."""
@@ -234,7 +235,7 @@ class RunLog:
         write_atomically(self._out / "log.csv", _as_csv(history))
         figures = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items() if name != "epoch")
         best = "  (best so far)" if best_epoch == row["epoch"] else ""
-        self._console.print(f"epoch {int(row['epoch'])}  {figures}{best}", highlight=False)
+        _log.info(f"epoch {int(row['epoch'])}  {figures}{best}")
 
     def close(self) -> None:
         """Close the TensorBoard file."""

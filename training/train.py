@@ -15,6 +15,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import math
 import shutil
 import time
@@ -37,7 +38,7 @@ from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
 from scarlens.datasets.splits import grouped_holdout, refuse_parted
 from scarlens.datasets.writing.atomic import write_atomically
 from scarlens.inference.engine import TorchEngine
-from scarlens.inference.terminal import counter, say
+from scarlens.inference.terminal import counter
 from scarlens.model.calibration import Calibration
 from scarlens.model.checkpoint import load_checkpoint, save_checkpoint
 from scarlens.model.export import export_onnx, network_of
@@ -51,6 +52,8 @@ from scarlens.training.measure.calibrate import HeldOut, calibrated
 from scarlens.training.measure.report import draw_learning_curve
 from scarlens.training.measure.scores import ScoredPhotos, decide, score_photos
 from scarlens.training.run import Run, RunLog, Team, TrainingError, diverged
+
+_log = logging.getLogger(__name__)
 
 STATE_FILE: Final = "state.pt"
 CHECKPOINT_FILE: Final = "model.safetensors"
@@ -155,7 +158,7 @@ def _say_what_calibration_lacks(scored: ScoredPhotos) -> None:
     labels = [photo.type_index for photo in scored.photos]
     fewest = min(labels.count(index) for index in range(len(SCAR_TYPES)))
     if fewest < FEWEST_TO_CALIBRATE:
-        say(
+        _log.warning(
             f"only {fewest} photos of a type to calibrate on, expected at least {FEWEST_TO_CALIBRATE}: plausible sets "
             "will hold nearly every type; give --calibrate-on predictions.csv of a cross-validation with the same "
             "settings"
