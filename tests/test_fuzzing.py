@@ -10,10 +10,12 @@ from functools import cache
 from typing import Final
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, features
 
 from scarlens.datasets.reading import reduction
+from scarlens.datasets.reading.colour import profile_of_code_points
 from scarlens.datasets.reading.reader import MAX_PIXELS, ImageReadError, read_image
 from scarlens.datasets.transform import read_framed
 
@@ -29,6 +31,8 @@ FEWEST: Final = 3
 SIDE: Final = 32
 SCENE: Final = np.random.default_rng(0).integers(0, 60, (24, SIDE, 3), np.uint8)
 SCENE[4:20, 8:24] += np.array([180, 90, 30], np.uint8)
+
+DISPLAY_P3: Final = profile_of_code_points(12, 13)
 
 ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Left, top, and steps right and down of each pass of an interlaced PNG."""
@@ -55,6 +59,20 @@ def from_values(form: str, dtype: type) -> bytes:
     file = io.BytesIO()
     Image.fromarray((SCENE[..., 0] * 200.0).astype(dtype)).save(file, form)
     return file.getvalue()
+
+
+def heic(mode: str = "RGB", *, deep: bool = False, frames: int = 1) -> bytes:
+    image = Image.fromarray(SCENE).convert(mode)
+    image.info["icc_profile"] = DISPLAY_P3
+    file = pillow_heif.HeifFile()
+    for _ in range(frames):
+        if deep:
+            file.add_frombytes("RGB;16", image.size, (SCENE.astype("<u2") * 257).tobytes())
+        else:
+            file.add_from_pillow(image)
+    stream = io.BytesIO()
+    file.save(stream)
+    return stream.getvalue()
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:
@@ -109,6 +127,13 @@ SEEDS: Final[dict[str, Callable[[], bytes]]] = {
     "jpeg grey": lambda: encoded("JPEG", "L"),
     "jpeg cmyk": lambda: encoded("JPEG", "CMYK"),
     "jpeg full colour, oriented": lambda: encoded("JPEG", orientation=6, subsampling=0),
+    "jpeg with a profile": lambda: encoded("JPEG", icc_profile=DISPLAY_P3),
+    "png with a profile": lambda: encoded("PNG", icc_profile=DISPLAY_P3),
+    "tiff with a profile": lambda: encoded("TIFF", icc_profile=DISPLAY_P3),
+    "heic": heic,
+    "heic alpha": lambda: heic("RGBA"),
+    "heic 16-bit": lambda: heic(deep=True),
+    "heic of several": lambda: heic(frames=2),
     "jpeg with restarts": lambda: encoded("JPEG", restart_marker_blocks=1),
     "mpo": lambda: encoded("MPO", frames=2),
     "png": lambda: png(SCENE),
