@@ -71,7 +71,7 @@ def test_one_photo_under_two_labels_stops_a_training(clean: Path) -> None:
     assert any("different labels" in reason for reason in found.verdict)
 
 
-def test_copies_in_two_out_of_scope_folders_are_only_told(clean: Path) -> None:
+def test_near_duplicates_in_two_out_of_scope_folders_are_only_reported(clean: Path) -> None:
     for number, kind in enumerate(("keloid", "hypertrophic") * 5):
         save(clean / kind / f"{number}.png", scene(100 + number // 2) if number < 2 else scene(100 + number))
     found = audit(load_photos(clean, out_of_scope=["keloid", "hypertrophic"]))
@@ -81,7 +81,7 @@ def test_copies_in_two_out_of_scope_folders_are_only_told(clean: Path) -> None:
     assert set(found.shortcuts) == {"types", "classes", "framed types", "framed classes"}
 
 
-def test_a_copy_across_subjects_is_a_leak_and_within_one_is_not(clean: Path) -> None:
+def test_near_duplicates_leak_across_subjects_but_not_within_one(clean: Path) -> None:
     save(clean / "ice_pick" / "copy.png", scene(0)[:70, 20:90, ::-1])
     across = audit(load_photos(manifest(clean, {})))
     assert len(across.leaks) == len(across.copies) == 1
@@ -91,7 +91,7 @@ def test_a_copy_across_subjects_is_a_leak_and_within_one_is_not(clean: Path) -> 
     assert within.leaks == [] and within.verdict == []
 
 
-def test_copies_without_subjects_leak_only_where_they_link_two_named_ones(clean: Path) -> None:
+def test_near_duplicates_without_subjects_leak_only_if_they_link_two_subjects(clean: Path) -> None:
     save(clean / "ice_pick" / "cut.png", scene(0)[:80, :80])
     found = audit(load_photos(clean))  # a training gives them one subject
     assert len(found.copies) == 1 and found.leaks == [] and found.verdict == []

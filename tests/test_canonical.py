@@ -112,7 +112,7 @@ def test_padding_is_trimmed(photo: np.ndarray, colour: tuple[int, int, int], sid
         assert all(found[i] == exact[i] for i in range(4) if kept[i])
 
 
-def test_a_caption_on_the_padding_goes_with_it(photo: np.ndarray) -> None:
+def test_a_caption_on_padding_is_trimmed_with_it(photo: np.ndarray) -> None:
     image = cv2.copyMakeBorder(photo, 0, 40, 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))
     cv2.putText(image, "Before", (8, photo.shape[0] + 28), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
     assert abs(content_window(image)[1] - photo.shape[0]) <= 8

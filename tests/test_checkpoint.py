@@ -80,7 +80,7 @@ def opened(path: Path) -> Card:
 
 
 def sealed(tensors: dict[str, np.ndarray], card: str) -> bytes:
-    """Return a properly sealed file around any text as a card, as an ill-meaning stranger could make it."""
+    """Return a properly sealed file around any text as a card, as an attacker could make it."""
     return seal(save(tensors, {"card": card, "seal": BLANK_SEAL}))
 
 
@@ -149,7 +149,7 @@ def test_the_name_of_a_model_changes_with_all_that_decides_its_answers(tmp_path:
     assert save_checkpoint(path, small(), replace(CARD, model_id="whatever")).model_id == names[0]
 
 
-def test_no_path_of_this_machine_stands_in_a_file(folder: Path) -> None:
+def test_no_file_contains_a_path_of_this_machine(folder: Path) -> None:
     places = [str(folder), str(Path(__file__).parents[1]), str(Path.home()), *site.getsitepackages()]
     for form in FORMS:
         data = (folder / form).read_bytes()
@@ -314,7 +314,7 @@ def test_a_card_nested_too_deeply_is_refused(tmp_path: Path, depth: int) -> None
     assert "recursion" in refusal(tmp_path / "m.safetensors")
 
 
-def test_what_a_stranger_wrote_is_shown_in_one_line_that_ends(tmp_path: Path) -> None:
+def test_untrusted_text_is_shown_in_one_short_line(tmp_path: Path) -> None:
     odd = {**json.loads(CARD.to_json()), "a\n\x1b[31mb\u202e": 1, "x" * 1_000_000: 2}
     (tmp_path / "m.safetensors").write_bytes(sealed(small(), json.dumps(odd)))
     assert len(line := refusal(tmp_path / "m.safetensors")) < 10_000

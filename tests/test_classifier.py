@@ -116,7 +116,7 @@ def test_refused_photo_gets_no_treatment(image: np.ndarray, scope: float, reason
 @pytest.mark.parametrize(
     ("skin", "says"), [((0.0, -9.0), "No ice pick, boxcar or rolling scars seen"), ((-9.0, 9.0), "Can't tell")]
 )
-def test_skin_without_scars_is_told_from_what_is_no_skin(skin: tuple[float, float], says: str) -> None:
+def test_skin_without_scars_differs_from_no_skin(skin: tuple[float, float], says: str) -> None:
     answer = Classifier(FixedEngine((-9.0, -9.0, -9.0), -3.0, CALIBRATION, skin)).predict(photo())
     assert answer.headline.startswith(says)
     assert answer.treatment is None and answer.most_seen is None
@@ -135,7 +135,7 @@ def test_extent_and_regions_say_where_and_how_much() -> None:
     assert f"ice pick on {100 * answer.extent['ice_pick']:.0f} %" in answer.to_text()
 
 
-def test_a_label_that_the_map_does_not_bear_out_is_told() -> None:
+def test_a_label_that_contradicts_the_map_is_reported() -> None:
     class Torn(FixedEngine):
         def __call__(self, photos: np.ndarray) -> Scores:
             scores = super().__call__(photos)

@@ -259,7 +259,7 @@ def test_a_process_that_does_not_lead_reports_errors(command: list[str], tmp_pat
     assert result.returncode and result.stderr.startswith("scarlens: ")
 
 
-def test_a_process_that_does_not_lead_answers_and_keeps_silent_about_training(
+def test_a_process_that_does_not_lead_prints_nothing_about_training(
     rendered_folder: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
     follower = with_environment(RANK="1")
@@ -316,7 +316,7 @@ PRINTING = [["treatments"], ["treatments", "--json"], ["predict", "--json", BOXC
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *PRINTING])
-def test_output_that_nobody_reads_ends_silently(arguments: list[str]) -> None:
+def test_a_closed_output_ends_the_command_silently(arguments: list[str]) -> None:
     ours, its = os.pipe()
     os.close(ours)
     result = scarlens(*arguments, stdout=its)

@@ -143,7 +143,7 @@ def test_an_object_that_cannot_be_fetched_costs_one_row(store: tuple[Any, str], 
     assert bad["reason"].startswith("expected an object that can be read, found ")
 
 
-def test_an_archive_that_is_not_there_is_said_so(store: tuple[Any, str], tmp_path: Path) -> None:
+def test_a_missing_archive_is_an_error(store: tuple[Any, str], tmp_path: Path) -> None:
     for source in (f"s3://archive/nothing{store[1]}", f"s3://no-such-bucket/x{store[1]}", str(tmp_path / "nothing")):
         with pytest.raises(ClusterError, match="expected a folder of photos, found nothing"):
             predict_archive(source, tmp_path / "table")

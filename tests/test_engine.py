@@ -193,7 +193,7 @@ def with_row(model: onnx.ModelProto, value: float) -> onnx.ModelProto:
 
 
 def written(path: Path, data: bytes) -> Path:
-    """Write and seal a file, as an ill-meaning stranger could."""
+    """Write and seal a file, as an attacker could."""
     path.write_bytes(seal(data))
     return path
 

@@ -77,7 +77,7 @@ def test_the_type_counts_only_where_both_see_the_same(photos: list[LabelledPhoto
     assert other["type_right"]["value"] is None
 
 
-def test_photos_that_nobody_read_do_not_count(photos: list[LabelledPhoto]) -> None:
+def test_photos_without_readings_do_not_count(photos: list[LabelledPhoto]) -> None:
     read = read_as(photos[:1], LEFT_ICE_PICK, LEFT_ICE_PICK)
     digest = digest_of(photos[0].path)
     found = map_figures(photos, {digest: cells_like(LEFT_ICE_PICK)}, {digest: 0.5}, read)

@@ -128,7 +128,7 @@ def test_a_changed_copy_is_found_and_nothing_else(picture: Callable[[int], np.nd
     assert pair.agreement > 0.5
 
 
-def test_exact_copies_are_told_apart() -> None:
+def test_exact_copies_are_reported_as_such() -> None:
     image = scene(0)
     pixels = np.ascontiguousarray(image)
     photos = [fingerprint(name, pixels) for name in (b"one file", b"one file", b"another form of it")]
@@ -139,7 +139,7 @@ def test_exact_copies_are_told_apart() -> None:
     ]
 
 
-def test_many_copies_are_all_linked() -> None:
+def test_many_near_duplicates_are_all_linked() -> None:
     changes = ["cropped by 8 %", "cropped by 20 %", "mirrored", "recoloured", "encoded again", "white box", "padded"]
     photos = [scene(0), scene(1), *(CHANGES[change](scene(0)) for change in changes)]
     pairs = find_look_alikes([print_of(photo) for photo in photos])
@@ -162,7 +162,7 @@ def test_a_shared_caption_box_or_padding_is_no_alarm(picture: Callable[[int], np
     assert find_look_alikes([print_of(photo) for photo in photos]) == []
 
 
-def test_a_regular_pattern_in_different_photos_is_no_copy() -> None:
+def test_a_regular_pattern_in_different_photos_is_no_near_duplicate() -> None:
     stripes = np.where(np.arange(256)[:, None, None] // 8 % 2, 40, 200).astype(np.uint8)
     photos = []
     for seed in range(4):

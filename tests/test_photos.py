@@ -233,7 +233,7 @@ def test_no_photo_at_all_can_be_read(tmp_path: Path) -> None:
         readable_photos(load_photos(tmp_path))
 
 
-def test_copies_are_one_subject_and_different_photos_are_not(tmp_path: Path) -> None:
+def test_near_duplicates_are_one_subject_and_different_photos_are_not(tmp_path: Path) -> None:
     for number in range(12):
         label = ("ice_pick", "boxcar", "rolling")[number % 3]
         image = render_photo(label, seed=number, size=160).image
@@ -254,7 +254,7 @@ def test_copies_are_one_subject_and_different_photos_are_not(tmp_path: Path) -> 
     assert len(set.union(*groups.values())) == 12
 
 
-def test_a_copy_under_another_label_is_the_same_subject(tmp_path: Path) -> None:
+def test_a_near_duplicate_with_another_label_is_the_same_subject(tmp_path: Path) -> None:
     image = render_photo("boxcar", seed=3, size=128).image
     save(tmp_path / "boxcar" / "a.png", image)
     save(tmp_path / "keloid" / "a.jpg", image, quality=60)
@@ -271,7 +271,7 @@ def test_named_subjects_are_kept(tmp_path: Path) -> None:
     assert [photo.subject for photo in good] == ["anna", "anna"]
 
 
-def test_a_copy_without_a_subject_joins_the_subject_of_its_original(tmp_path: Path) -> None:
+def test_a_near_duplicate_without_a_subject_joins_that_of_its_original(tmp_path: Path) -> None:
     # Else a copy of a training photo would be measured on.
     image = render_photo("boxcar", seed=3, size=128).image
     save(tmp_path / "clinic" / "a.png", image)
@@ -311,7 +311,7 @@ def test_photos_with_subjects_need_not_be_compared(tmp_path: Path) -> None:
     assert {photo.subject for photo in readable_photos(unnamed, compare=False)[0]} == {"Ann"}
 
 
-def test_a_copy_gets_a_subject_of_its_own_picture_and_no_other(tmp_path: Path) -> None:
+def test_a_near_duplicate_gets_the_subject_of_its_own_picture_only(tmp_path: Path) -> None:
     # Ann and Bob share one picture; the copy without a name is of another one, which is Bob's alone.
     shared, other = (render_photo("boxcar", seed=seed, size=128).image for seed in (3, 4))
     for name, image in (("a", shared), ("b1", other), ("b1copy", other), ("b2", shared)):

@@ -119,7 +119,7 @@ def test_cmyk_jpeg():
     assert np.abs(read_image(encode(image.convert("CMYK"), "JPEG", quality=100)).astype(int) - SCENE).mean() < 6
 
 
-def test_alpha_lies_on_white():
+def test_alpha_is_composited_over_white():
     alpha = np.array([[0, 128, 255]], np.uint8)
     colour = np.full((1, 3, 3), (200, 100, 0), np.uint8)
     expected = np.rint(colour * (alpha[..., None] / 255) + 255 - alpha[..., None]).astype(int)
@@ -132,7 +132,7 @@ def test_alpha_lies_on_white():
     assert np.all(read_image(encode(hidden, "PNG")) == 255)
 
 
-def test_premultiplied_alpha_lies_on_white():
+def test_premultiplied_alpha_is_composited_over_white():
     pixels = bytes([100, 50, 0, 128])
     short = [(256, 1), (257, 1), (259, 1), (262, 2), (277, 4), (278, 1), (338, 1)]
     data = tiff(
@@ -402,7 +402,7 @@ def test_error_can_cross_processes():
     assert str(again) == "a.png: expected a picture, found text"
 
 
-def test_name_stands_in_errors(tmp_path):
+def test_errors_contain_the_name(tmp_path):
     (tmp_path / "x.png").write_bytes(b"no picture")
     for source, name, shown in (
         (b"", None, "<bytes>"), (b"", "upload 7", "upload 7"), (tmp_path / "x.png", "upload 8", "upload 8"),

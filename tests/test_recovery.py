@@ -106,7 +106,7 @@ def test_a_resumed_run_makes_the_table_of_an_uninterrupted_one(folder: Path, tab
     assert sorted(path.name for path in table.parent.iterdir()) == ["t.jsonl", "whole.jsonl"]
 
 
-def test_progress_goes_on_from_the_rows_that_are_there(folder: Path, table: Path) -> None:
+def test_progress_continues_from_the_saved_rows(folder: Path, table: Path) -> None:
     interrupted(folder, table)
     steps: list[tuple[int, int]] = []
     scarlens.predict_folder(
@@ -230,7 +230,7 @@ def test_a_decoder_that_hangs_costs_one_row(folder: Path, table: Path, monkeypat
     assert "within 3 s" in str(rows_of(table)[7]["reason"])
 
 
-def test_what_lies_in_the_current_folder_is_not_run(folder: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_in_the_current_folder_are_not_run(folder: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cv2.py", "json.py", "numpy.py"):
         (folder / name).write_text("raise SystemExit('run')")
     monkeypatch.chdir(folder)
@@ -305,7 +305,7 @@ def many(tmp_path: Path) -> Path:
     return folder
 
 
-def test_killed_again_and_again_it_goes_on_to_the_same_table(many: Path, table: Path) -> None:
+def test_a_run_killed_repeatedly_ends_with_the_same_table(many: Path, table: Path) -> None:
     whole = table.with_name("whole.jsonl")
     process = started(many, whole)
     process.communicate()
@@ -323,7 +323,7 @@ def test_killed_again_and_again_it_goes_on_to_the_same_table(many: Path, table: 
     assert table.read_bytes() == whole.read_bytes()
 
 
-def test_told_to_stop_it_says_how_to_go_on(many: Path, table: Path) -> None:
+def test_a_stopped_run_says_how_to_resume(many: Path, table: Path) -> None:
     process = started(many, table)
     wait_for_rows(process, table)
     process.terminate()

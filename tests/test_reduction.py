@@ -42,7 +42,7 @@ def test_only_large_photos_are_reduced(height: int, width: int, factor: int) -> 
         assert photo.pixels is image
 
 
-def test_what_is_finer_than_the_reduced_pixels_goes_and_the_rest_stays() -> None:
+def test_reduction_removes_only_detail_finer_than_its_pixels() -> None:
     across = np.arange(4096)
     fine, coarse = np.cos(np.pi * (across + 0.5)), np.cos(2 * np.pi * (across + 0.5) / 512)
     rows = np.rint(128 + 40 * fine + 60 * coarse).astype(np.uint8)

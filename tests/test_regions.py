@@ -81,7 +81,7 @@ def test_a_square_photo_keeps_every_cell() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(100, 300), (300, 100), (96, 96), (123, 311), (500, 333)])
 @pytest.mark.parametrize("cells", [6, 7, 12])
-def test_each_cell_lies_where_the_photo_lies(height: int, width: int, cells: int) -> None:
+def test_each_cell_of_the_map_covers_its_part_of_the_photo(height: int, width: int, cells: int) -> None:
     # Scores that grow evenly across the square say in each cell of the photo where in the square it was looked up.
     cell = SIZE / cells
     centres = (np.arange(cells) + 0.5) * cell

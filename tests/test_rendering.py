@@ -202,7 +202,7 @@ def test_profiles_are_a_v_a_u_and_a_soft_hollow() -> None:
 
 
 @pytest.mark.parametrize("label", SCAR_TYPES)
-def test_type_map_shows_each_scar_where_it_is_said_to_be(label: str) -> None:
+def test_type_map_shows_each_scar_at_its_listed_place(label: str) -> None:
     for seed in range(6):
         photo = render_photo(label, seed=seed, size=256)
         px = 1.0 / photo.mm_per_pixel
@@ -351,7 +351,7 @@ def test_nothing_is_labelled_under_a_box() -> None:
     assert checked > 10
 
 
-def test_boxes_are_drawn_as_told() -> None:
+def test_boxes_are_drawn_where_requested() -> None:
     boxed = [photo.seed for photo in small_photos() if photo.overlays.boxes][:6]
     for seed in boxed:
         photo = render_photo("rolling", seed=seed, size=128)

@@ -193,7 +193,7 @@ def test_every_line_of_the_tables_that_names_a_treatment_to_avoid_says_so(scar_t
         assert all(f") {reason}: " in " ".join(section.split()) for reason in reasons(context))
 
 
-def test_nothing_told_says_how_to_ask_and_no_applicable_rule_is_no_promise() -> None:
+def test_without_a_context_it_says_how_to_give_one_and_no_rule_is_no_promise() -> None:
     text = plan("boxcar", ()).to_text()
     assert "No personal cautions are shown" in text and "--keloid-history" in text
     assert "AVOID" not in text and "CAUTION" not in text
@@ -206,7 +206,7 @@ def test_nothing_told_says_how_to_ask_and_no_applicable_rule_is_no_promise() -> 
 # --- predictions -----------------------------------------------------------------------------------------------------
 
 
-def test_a_refused_photo_gets_no_treatment_whatever_is_told() -> None:
+def test_a_refused_photo_gets_no_treatment_whatever_the_context() -> None:
     for context in CASES:
         answer = scarlens.predict(np.zeros((200, 200, 3), np.uint8), context=context)
         assert answer.reason == "low_quality"
@@ -214,7 +214,7 @@ def test_a_refused_photo_gets_no_treatment_whatever_is_told() -> None:
         assert not any(name in answer.to_text() for name in NAMES.values())
 
 
-def test_what_is_told_changes_the_cautions_and_not_the_answer() -> None:
+def test_the_context_changes_cautions_but_not_the_answer() -> None:
     context = Context(keloid_history=True, pregnant=True)
     bare, answer = scarlens.predict(EXAMPLE), scarlens.predict(EXAMPLE, context=context)
     assert (answer.label, answer.probabilities, answer.plausible) == (bare.label, bare.probabilities, bare.plausible)

@@ -47,7 +47,7 @@ def test_where_readers_differ_each_counts_alike() -> None:
     assert found[:, 0, 0].tolist() == [0.5, 0.5, 0, 0, 0, 0]
 
 
-def test_a_rendering_is_exact_about_scars_and_silent_about_skin() -> None:
+def test_a_rendering_is_exact_about_scars_and_says_nothing_about_skin() -> None:
     photo = render_photo("boxcar", seed=3, size=64)
     found = targets(photo.type_map, map_of_rendering(photo.type_map).truth, 64)
     for index in range(len(SCAR_TYPES)):
@@ -60,7 +60,7 @@ def test_a_photo_without_scars_says_so_everywhere_and_an_unread_one_nothing() ->
     assert not truth(map_unknown()).any()
 
 
-def test_what_was_pasted_is_no_skin_whatever_the_photo_shows() -> None:
+def test_pasted_areas_are_no_skin_in_every_photo() -> None:
     places = places_over(map_without_scars(), 64, 64)
     places[:32] = NOT_SKIN
     found = targets(places, map_without_scars().truth, 4)

@@ -44,7 +44,7 @@ SEEDS = range(6)
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("folds", [2, 5])
-def test_no_subject_is_parted_and_every_photo_has_a_fold(
+def test_no_subject_is_split_and_every_photo_has_a_fold(
     structure: Callable[[], tuple[list[str], list[str]]], seed: int, folds: int
 ) -> None:
     kinds, subjects = structure()
@@ -153,7 +153,7 @@ def compared(*copies: int | None) -> list[LabelledPhoto]:
     ]
 
 
-def test_a_split_that_parts_copies_is_refused_and_they_are_named() -> None:
+def test_a_split_that_separates_near_duplicates_is_refused_and_names_them() -> None:
     with pytest.raises(SplitError) as refusal:
         refuse_parted(compared(0, 1, 0, 2, 1), [0, 0, 1, 1, 0])
     message = str(refusal.value)
@@ -162,12 +162,12 @@ def test_a_split_that_parts_copies_is_refused_and_they_are_named() -> None:
     assert "1.png" not in message and "--copies merge" in message
 
 
-def test_copies_in_one_part_and_photos_that_were_not_compared_are_fine() -> None:
+def test_near_duplicates_on_one_side_and_uncompared_photos_are_fine() -> None:
     refuse_parted(compared(0, 0, 1, 2), [1, 1, 0, 1])
     refuse_parted(compared(None, None), [0, 1])
 
 
-def test_only_some_of_many_parted_groups_are_named() -> None:
+def test_only_some_of_many_separated_groups_are_named() -> None:
     groups = [*range(30), *range(30)]
     with pytest.raises(SplitError, match="separates 30 groups") as refusal:
         refuse_parted(compared(*groups), [0] * 30 + [1] * 30)

@@ -144,7 +144,7 @@ def test_flips_are_counted_where_they_happen(tmp_path: Path) -> None:
     assert figures["corruptions"]["noise"][0]["accuracy"]["value"] == 1.0
 
 
-def test_three_kinds_of_flips() -> None:
+def test_three_ways_to_flip() -> None:
     photos = [LabelledPhoto(Path(str(i)), "boxcar", "boxcar", str(i)) for i in range(5)]
     before = decisions([0, 0, 0, 0, 0], [True, True, False, False, True])
     after = decisions([1, 0, 1, 0, 0], [True, False, False, True, True])

@@ -311,7 +311,7 @@ def with_copies(photos: list[LabelledPhoto]) -> list[LabelledPhoto]:
     return [replace(photo, duplicate_group=groups[number[photo.path]]) for photo in photos]
 
 
-def test_training_refuses_a_split_that_parts_copies_unless_told(
+def test_training_refuses_a_split_that_separates_near_duplicates_unless_allowed(
     rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
     photos = with_copies(rendered_photos)
@@ -322,7 +322,7 @@ def test_training_refuses_a_split_that_parts_copies_unless_told(
     assert train(photos, settings, tmp_path / "allowed", allow_parted=True).is_file()
 
 
-def test_cross_validation_refuses_folds_that_part_copies_unless_told(
+def test_cross_validation_refuses_folds_that_separate_near_duplicates_unless_allowed(
     rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
     settings = tiny_config.with_settings(epochs=1, validation_fraction=0.0)

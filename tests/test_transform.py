@@ -36,7 +36,7 @@ def test_shapes_and_types(height: int, width: int, size: int) -> None:
 
 @pytest.mark.parametrize(("height", "width"), SHAPES)
 @pytest.mark.parametrize("size", [64, 97])
-def test_window_lies_in_the_square_fills_its_long_side_and_is_centred(height: int, width: int, size: int) -> None:
+def test_window_fills_the_long_side_of_the_square_and_is_centred(height: int, width: int, size: int) -> None:
     top, bottom, left, right = photo_window(height, width, size)
     assert 0 <= top < bottom <= size
     assert 0 <= left < right <= size

@@ -182,7 +182,7 @@ def test_field_that_comes_twice_is_refused(client: TestClient) -> None:
     assert reply.status_code == 422 and "skin_type" in reply.json()["error"]
 
 
-def test_unexpected_error_is_one_line_and_as_safe_as_other_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_one_line_with_the_same_safety_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = scarlens.load()
     monkeypatch.setattr(classifier, "predict_framed", lambda *_, **__: 1 / 0)
     with TestClient(create_app(classifier), base_url=HOST, raise_server_exceptions=False) as broken:
