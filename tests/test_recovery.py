@@ -135,9 +135,9 @@ def test_resuming_without_an_interrupted_run_begins_one(folder: Path, table: Pat
 
 def test_another_model_or_folder_may_not_go_on(folder: Path, table: Path, tmp_path: Path) -> None:
     interrupted(folder, table)
-    with pytest.raises(JournalError, match="had the model test, and this one has another"):
+    with pytest.raises(JournalError, match="used the model test, this one another"):
         scarlens.predict_folder(folder, table, classifier=Classifier(BrightnessEngine("another")), resume=True)
-    with pytest.raises(JournalError, match=r"had the folder .*photos, and this one has .*others"):
+    with pytest.raises(JournalError, match=r"used the folder .*photos, this one .*others"):
         scarlens.predict_folder(photos(tmp_path / "others", 1), table, classifier=classifier(), resume=True)
     assert scarlens.predict_folder(folder, table, classifier=classifier(), resume=True).total == 40
 

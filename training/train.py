@@ -177,8 +177,7 @@ def fit(
 ) -> Path:
     """Train to the last epoch or until the patience runs out, and keep the best weights.
 
-    `config.seed` and the epoch decide everything random, and the state is saved after every epoch. On the CPU, a run
-    that was killed and resumed ends with the same weights as an uninterrupted one.
+    The state is saved after every epoch. On the CPU, a killed and resumed run ends with the same weights.
 
     Args:
         training: photos to train on, with every scar type among them.
@@ -213,9 +212,25 @@ def fit(
         if team.leads:
             write_atomically(out / "config.yaml", config.to_yaml().encode())
         run.standardise(views, _measured_on(lessons, seed=config.seed))
+    _train_epochs(run, training_batches(views, lessons, batches), batches, validation, out, team)
+    if team.processes > 1:
+        dist.barrier()  # the others must wait until the leader has written the checkpoint
+    if team.leads and views_folder is None:
+        shutil.rmtree(out / VIEWS_FOLDER, ignore_errors=True)  # gigabytes that nothing needs any more
+    return out / CHECKPOINT_FILE
+
+
+def _train_epochs(
+    run: Run,
+    loader: DataLoader[Batch],
+    batches: BalancedBatches,
+    validation: Sequence[LabelledPhoto],
+    out: Path,
+    team: Team,
+) -> None:
+    """Train, validate and save, epoch by epoch, until the run is finished."""
     rest = _Finish(run.network, run.frozen)
     learner = DistributedDataParallel(rest) if team.processes > 1 else rest
-    loader = training_batches(views, lessons, batches)
     log = RunLog(out, enabled=team.leads)
     while not run.finished:
         batches.epoch = run.epoch
@@ -226,11 +241,6 @@ def fit(
         row["seconds"] = time.perf_counter() - started
         _end_epoch(run, row, out, team, log)
     log.close()
-    if team.processes > 1:
-        dist.barrier()  # the others must wait until the leader has written the checkpoint
-    if team.leads and views_folder is None:
-        shutil.rmtree(out / VIEWS_FOLDER, ignore_errors=True)  # gigabytes that nothing needs any more
-    return out / CHECKPOINT_FILE
 
 
 def _end_epoch(run: Run, row: dict[str, float], out: Path, team: Team, log: RunLog) -> None:
