@@ -103,11 +103,11 @@ class Prediction:
     @property
     def contradiction(self) -> str | None:
         """How label and map disagree, in one sentence; None if they agree or there is no label."""
-        if self.label is None or self.most_seen == self.label:
+        if self.label is None or self.most_seen in (None, self.label):
             return None
-        seen = f"shows mostly {DISPLAY_NAMES[self.most_seen]} scars" if self.most_seen else "shows no scar"
+        whole, seen = DISPLAY_NAMES[self.label], DISPLAY_NAMES[self.most_seen]
         return (
-            f"The whole photo looks like {DISPLAY_NAMES[self.label]}, but the map {seen}: do not rely on either alone."
+            f"The whole photo looks like {whole}, but the map shows mostly {seen} scars: do not rely on either alone."
         )
 
     @property
