@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scarlens.datasets.annotations.readings import Reading, digest_of
 from scarlens.datasets.labels import OUT_OF_SCOPE, SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.datasets.rendering import render_photo
@@ -88,7 +89,9 @@ def decisions(scored: ScoredPhotos) -> Decisions:
 
 @pytest.fixture(scope="module")
 def figures(scored: ScoredPhotos, decisions: Decisions) -> dict:
-    return measure(scored.photos, decisions, {})
+    shown = [photo for photo in scored.photos if photo.type_index >= 0]
+    agreed = {"one": np.array([0.8, 0.1, 0.1]), "two": np.array([0.7, 0.2, 0.1])}
+    return measure(scored.photos, decisions, {digest_of(photo.path): Reading({}, agreed) for photo in shown})
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +174,15 @@ def test_page_escapes_names_and_shows_them(written: Path) -> None:
     assert str(written.parent) not in page.text
 
 
+def test_page_shows_clear_photos_and_readers(written: Path) -> None:
+    text = " ".join(Page((written / "report.html").read_text()).text.split())
+    assert "A photo is clear if its label and all its readers agree: 3 of 9 photos." in text
+    assert "agrees with the label" in text and text.count("33.3 %") >= 2
+
+
 def test_page_says_what_it_is(written: Path, figures: dict) -> None:
     text = " ".join(Page((written / "report.html").read_text()).text.split())
-    assert NOTICE in text and "handle it as you handle them" in text
+    assert NOTICE in text and "handle it with the same care" in text
     accuracy = figures["types"]["accuracy"]
     assert f"66.7 % ({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}" in text.replace(".0", "")
 
