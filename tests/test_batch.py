@@ -133,7 +133,7 @@ def test_three_formats_hold_the_same_rows_in_the_same_columns(folder: Path, clas
     assert (
         *("path", "status", "label", "p_ice_pick", "p_boxcar", "p_rolling", "in_scope", "plausible"),
         *("extent_ice_pick", "extent_boxcar", "extent_rolling", "skin"),
-        *("reason", "sha256", "width", "height", "model_id"),
+        *("reason", "sha256", "width", "height", "model_id", "version"),
     ) == COLUMNS
     assert all(tuple(row) == COLUMNS for table in rows for row in table)
 
@@ -400,7 +400,9 @@ def test_a_file_that_is_no_earlier_table_is_never_replaced(
     others = [b"name,age\nAnn,41\n", b'{"path": "a"}\n', b"\xff" * 5000, b"PAR1 and so on PAR1", b"[" * 100_000]
     for content in others:
         target.write_bytes(content)
-        with pytest.raises(FileExistsError, match=r"notes\.\w+: expected an earlier table .* give another name"):
+        with pytest.raises(
+            FileExistsError, match=r"notes\.\w+: expected no file or an earlier table.* choose another name"
+        ):
             scarlens.predict_folder(folder, target, classifier=classifier)
         assert target.read_bytes() == content
     assert listing(tmp_path) == [target.name, "photos"]

@@ -231,7 +231,7 @@ def test_no_name_of_a_file_reaches_the_terminal_raw(tmp_path: Path) -> None:
         (["render", "notes.csv/inside"], "notes.csv/inside: expected a folder, found a file"),
         (["predict", BOXCAR, "--overlay", "notes.csv"], "notes.csv: expected a folder, found a file"),
         (["predict", BOXCAR, "--overlay", "notes.csv/inside"], "notes.csv/inside: expected a folder, found a file"),
-        (["batch", ".", "-o", "notes.csv"], "notes.csv: expected an earlier table"),
+        (["batch", ".", "-o", "notes.csv"], "notes.csv: expected no file or an earlier table"),
         (["batch", "s3://bucket/photos", "-o", "t.csv"], "give --engine ray"),
         (["batch", ".", "-o", "s3://bucket/t", "--engine", "ray", "--resume"], "start again in another folder"),
     ],

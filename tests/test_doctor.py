@@ -35,8 +35,8 @@ def test_a_good_installation_has_no_problem() -> None:
     parts = ("Python 3.", "extra serve", "extra ray", "usable", "telemetry: off", "CPUExecutionProvider", "CUDA")
     assert all(part in result.stdout for part in (*REQUIRED, *parts))
     megabytes = round(BUNDLED_CHECKPOINT.stat().st_size / 1e6, 1)
-    assert f"{BUNDLED_CHECKPOINT.name}, {megabytes} MB, model {load().model_id}, its seal holds" in result.stdout
-    assert "boxcar for boxcar.jpg" in result.stdout and " ms a photo" in result.stdout
+    assert f"{BUNDLED_CHECKPOINT.name}, {megabytes} MB, model {load().model_id}, digest verified" in result.stdout
+    assert "boxcar for the bundled boxcar.jpg" in result.stdout and " ms per photo" in result.stdout
 
 
 def test_json_says_the_same() -> None:
@@ -66,7 +66,7 @@ def test_only_the_home_folder_is_hidden(tmp_path: Path, monkeypatch: pytest.Monk
 def test_another_checkpoint_need_not_give_the_bundled_ones_answer(tiny_run: Path) -> None:
     result = doctor("--checkpoint", tiny_run / "model.onnx")
     assert result.returncode == 0, result.stdout
-    assert str(tiny_run / "model.onnx") in result.stdout and "for boxcar.jpg" in result.stdout
+    assert str(tiny_run / "model.onnx") in result.stdout and "for the bundled boxcar.jpg" in result.stdout
 
 
 @pytest.mark.parametrize("damage", ["missing", "flipped"])
@@ -101,7 +101,7 @@ def test_wrong_packages_are_named_and_what_a_failed_removal_left_is_ignored(tmp_
     two, old = problems(result)
     assert "opencv-python and opencv-python-headless are both installed" in two
     assert "pip uninstall -y opencv-python opencv-python-headless, then pip install 'opencv-python-headless>=" in two
-    assert re.fullmatch(r"problem  imagehash: 4\.1, where (>=\S+) is needed; pip install 'imagehash\1'", old)
+    assert re.fullmatch(r"problem  imagehash: 4\.1, but (>=\S+) is needed; pip install 'imagehash\1'", old)
 
 
 def test_missing_packages_are_named() -> None:

@@ -162,7 +162,7 @@ def test_manifest_without_a_column_says_which_are_expected(tmp_path: Path, heade
 def test_manifest_with_missing_files_counts_them(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
     file = manifest(tmp_path / "m.csv", "file,label", "a.jpg,boxcar", "b.jpg,boxcar", "c.jpg,rolling")
-    with pytest.raises(PhotoSetError, match=r"m\.csv: 2 listed files are not there.*b\.jpg"):
+    with pytest.raises(PhotoSetError, match=r"m\.csv: 2 listed files are missing.*b\.jpg"):
         load_photos(file)
 
 

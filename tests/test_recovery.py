@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -287,7 +288,11 @@ def started(folder: Path, table: Path, *options: str, limit: int | None = None) 
 
 def written(table: Path) -> int:
     """Return what the journal and its log have had written to them, as far as it shows, in bytes."""
-    return sum(file.stat().st_size for file in table.parent.glob(f"{table.name}.partial*"))
+    total = 0
+    for file in table.parent.glob(f"{table.name}.partial*"):
+        with suppress(FileNotFoundError):  # SQLite deletes files of its own at any time
+            total += file.stat().st_size
+    return total
 
 
 def wait_for_rows(process: subprocess.Popen[str], table: Path, *, beyond: int = 0) -> None:

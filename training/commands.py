@@ -47,7 +47,7 @@ Copies = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Run folder; created if missing.")]
 Readings = Annotated[
-    Path | None, typer.Option(help="CSV file of blind readers' opinions: file,reader,ice_pick,boxcar,rolling.")
+    Path | None, typer.Option(help="CSV file of blind readers' opinions; training/README.md says how.")
 ]
 Config = Annotated[Path | None, typer.Option(help="YAML file with settings, such as the config.yaml of a run folder.")]
 Setting = Annotated[
