@@ -315,7 +315,7 @@ def test_a_run_killed_repeatedly_ends_with_the_same_table(many: Path, table: Pat
     process = started(many, whole)
     process.communicate()
     assert process.returncode == 0
-    for _ in range(3):
+    for _ in range(2):
         before = written(table)
         process = started(many, table, "--resume", "--workers", "1")
         wait_for_rows(process, table, beyond=before)
