@@ -170,7 +170,7 @@ def _png_profile(chunks: dict[bytes, memoryview]) -> bytes | None:
     if b"iCCP" in body:
         _, _, packed = body[b"iCCP"].partition(b"\0")
         try:
-            return zlib.decompressobj().decompress(packed[1:], MAX_PROFILE_BYTES)  # after the method
+            return zlib.decompressobj().decompress(packed[1:], MAX_PROFILE_BYTES + 1)  # after the method
         except zlib.error:
             return None
     if b"sRGB" in body or len(body.get(b"gAMA", b"")) != 4:
