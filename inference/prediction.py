@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from ..datasets.labels import DISPLAY_NAMES, SCAR_TYPES
-from .reasons import NOTICE, REASONS, Reason, percent
+from .reasons import NOTICE, REASONS, Reason, package_version, percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,7 +135,7 @@ class Prediction:
             "contradiction": self.contradiction,
             "treatment": None if self.treatment is None else self.treatment.to_dict(),
             "model_id": self.model_id,
-            "version": version("scarlens"),
+            "version": package_version(),
             "width": self.width,
             "height": self.height,
             "notice": NOTICE,

@@ -1,5 +1,7 @@
 """Reasons for abstaining, and text shared by all answers: the notice, percentages."""
 
+from functools import cache
+from importlib import metadata
 from typing import Final, Literal
 
 NOTICE: Final = (
@@ -16,6 +18,12 @@ REASONS: Final[dict[str, str]] = {
     "low_quality": "the photo is too small, too narrow, too dark or too blurred to judge",
 }
 """Every reason for abstaining, with the sentence a user reads."""
+
+
+@cache  # every row of a batch has it, and looking it up reads files
+def package_version() -> str:
+    """Return the version of scarlens."""
+    return metadata.version("scarlens")
 
 
 def percent(share: float) -> str:

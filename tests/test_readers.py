@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scarlens.datasets.annotations.readings import Reading, ReadingsError, digest_of, read_readings
-from scarlens.datasets.labels import SCAR_TYPES, UNTYPED
+from scarlens.datasets.labels import UNTYPED
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.training.measure.readers import reader_figures, untyped_figures
 
@@ -93,7 +93,3 @@ def test_readings_that_cannot_be_used_are_an_error_with_its_place(tmp_path: Path
     (tmp_path / "readings.csv").write_text(text)
     with pytest.raises(ReadingsError, match=message):
         read_readings(tmp_path / "readings.csv")
-
-
-def test_the_bundled_readings_know_the_three_types():
-    assert all(types.shape == (len(SCAR_TYPES),) for r in read_readings().values() for types in r.types.values())

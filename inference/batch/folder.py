@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,7 @@ from ...datasets.writing.atomic import atomic_file
 from ..classifier import Classifier, load
 from ..engine import usable_cores
 from ..prediction import Prediction
+from ..reasons import package_version
 from .journal import Journal
 from .reading import FileToRead, ReadPhoto, read_photos
 from .table import COLUMNS, EXTENTS, PROBABILITIES, WRITERS, Row, escaped, escaped_path, is_earlier_table, original_path
@@ -241,7 +241,7 @@ def photo_row(photo: ReadPhoto, answer: Prediction | Exception | None, model_id:
         "width": photo.photo and photo.photo.width,
         "height": photo.photo and photo.photo.height,
         "model_id": model_id,
-        "version": version("scarlens"),
+        "version": package_version(),
     }
     if isinstance(answer, Exception):
         row["reason"] = _one_line(f"{type(answer).__name__}: {answer}")
