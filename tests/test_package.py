@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -73,3 +74,10 @@ def test_install_adds_nothing_but_the_package() -> None:
     for part in ("cli.py", "model/weights/scarlens.onnx", "inference/treatments/documents.toml"):
         assert f"scarlens/{part}" in installed
     assert not any(file.startswith(("scarlens/tests", "scarlens/notebooks")) for file in installed)
+
+
+def test_the_light_install_asks_for_the_versions_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "inference" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    light = {line for line in lines if line and not line.startswith("#")}
+    assert light and light <= {*project["dependencies"], *project["optional-dependencies"]["serve"]}
