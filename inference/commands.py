@@ -15,7 +15,7 @@ import typer
 from ..datasets.errors import ScarlensError, printable
 from ..datasets.labels import SCAR_TYPES
 from .reasons import NOTICE
-from .terminal import GO_ON, ON_TERMINAL, bar, examples, output, pages, say, when_interrupted
+from .terminal import GO_ON, ON_TERMINAL, bar, examples, output, say, when_interrupted
 from .treatments.cautions import SKIN_TYPES, context_of
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def predict(
         if as_json:
             print(json.dumps({"path": str(photo), **prediction.to_dict()}))
         else:
-            output.print(f"{printable(_name(photo))}\n{prediction.to_text()}\n", markup=False)
+            output.print(f"{printable(_name(photo))}\n{prediction.to_text(_width())}\n", markup=False)
         if picture is not None:
             say(f"overlay: {picture}")
     if failed:
@@ -252,6 +252,7 @@ def serve(
     epilog=examples(
         "scarlens treatments",
         "scarlens treatments boxcar --skin-type V --keloid-history",
+        "scarlens treatments rolling --all",
         "scarlens treatments ice_pick --json",
     ),
 )
@@ -260,6 +261,7 @@ def treatments(
         str | None,
         typer.Argument(metavar="[TYPE]", help="ice pick, boxcar or rolling.", autocompletion=_scar_types),
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Print every claim.")] = False,
     as_json: AsJson = False,
     skin_type: SkinType = None,
     pregnant: Pregnant = None,
@@ -269,14 +271,15 @@ def treatments(
 ) -> None:
     """Print what the five documents say about treating each type, naming the document for every claim."""
     from .treatments.plan import everything, plan
-    from .treatments.tables import print_tables
+    from .treatments.text import every_claim, overview
 
     context = context_of(skin_type, pregnant, isotretinoin_months, active_acne, keloid_history)
     if as_json:
         content = plan(scar_type, (), context).to_dict() if scar_type else everything(context)
         print(json.dumps(content, indent=2))
     else:
-        print_tables(pages, scar_type, context)
+        chosen = plan(scar_type, () if scar_type else SCAR_TYPES, context)
+        output.print((every_claim if every else overview)(chosen, _width()), markup=False)
 
 
 @commands.command(
@@ -298,6 +301,11 @@ def doctor(checkpoint: Checkpoint = None, as_json: AsJson = False) -> None:
         output.print("\n".join(diagnosis.lines()), markup=False)
     if not diagnosis.ok:
         raise typer.Exit(NEEDS_FIXING)
+
+
+def _width() -> int:
+    """Return the width of text in columns: that of the terminal, within what reads well."""
+    return min(max(output.width, 80), 100)
 
 
 def _classifier(checkpoint: Path | None) -> Classifier:

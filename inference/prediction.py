@@ -20,7 +20,7 @@ MOSTLY_SKIN: Final = 0.5
 LEAST_NAMED: Final = 0.005
 """Minimum extent for a type to be named besides the most extensive one."""
 
-_BAR_WIDTH: Final = 30  # characters
+_BAR_WIDTH: Final = 20  # characters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,17 +141,20 @@ class Prediction:
             "notice": NOTICE,
         }
 
-    def to_text(self) -> str:
-        """Return the prediction for a terminal, with what the documents say about treatment."""
-        lines = [self.headline, *([self.contradiction] if self.contradiction else []), ""]
+    def to_text(self, width: int = 80) -> str:
+        """Return the prediction for a terminal, with the documents' figures: one screen at 80 columns."""
+        lines = [self.headline, *([self.contradiction] if self.contradiction else [])]
         for name, probability in sorted(self.probabilities.items(), key=lambda item: -item[1]):
             bar = "█" * round(_BAR_WIDTH * probability)
-            lines.append(f"  {DISPLAY_NAMES[name]:<9} {100 * probability:5.1f} %  {bar}")
-        plausible = ", ".join(DISPLAY_NAMES[name] for name in self.plausible)
-        lines += ["", f"  plausible: {plausible} (designed to include the true type in 90 % of cases)"]
-        lines += [f"  shows one of the three types: {percent(self.in_scope)}"]
-        lines += [f"  seen: {self.extent_text}", ""]
-        lines.append(NOTICE if self.treatment is None else self.treatment.to_text())
+            seen = self.extent[name] >= LEAST_NAMED or name == self.most_seen
+            notes = ["plausible"] * (name in self.plausible)
+            notes += [f"seen on {percent(self.extent[name])} of the skin"] * seen
+            line = f"  {DISPLAY_NAMES[name]:<9} {100 * probability:5.1f} %  {bar:<{_BAR_WIDTH}}  {', '.join(notes)}"
+            lines.append(line.rstrip())
+        shown = f"  One of the three: {percent(self.in_scope)}. "
+        nothing = "The map shows no scar." if self.most_seen is None else ""
+        lines += [f"{shown}{nothing or 'Plausible types include the true one in 90 % of cases.'}", ""]
+        lines.append(NOTICE if self.treatment is None else self.treatment.summary(width))
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

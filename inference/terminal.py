@@ -28,15 +28,12 @@ PLAIN: Final = bool(os.environ.get("NO_COLOR"))
 GO_ON: Final = "run the same command with --resume to go on"
 """Next step after an interruption that can be resumed."""
 
-_console = partial(Console, highlight=False, color_system=None if PLAIN else "auto")
+_console = partial(Console, highlight=False, soft_wrap=True, color_system=None if PLAIN else "auto")
 
-output = _console(soft_wrap=True)
+output = _console()
 """Standard output, for answers."""
 
-pages = _console()
-"""Standard output, for text laid out to the terminal's width."""
-
-messages = _console(stderr=True, soft_wrap=True)
+messages = _console(stderr=True)
 """Standard error, for everything else."""
 
 

@@ -1,12 +1,11 @@
 """What the documents say about treatment: the figures, the sources, the disagreements, and a prediction's plan."""
 
-import io
 import json
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from scarlens.datasets.errors import ScarlensError
 from scarlens.datasets.labels import SCAR_TYPES
@@ -24,7 +23,7 @@ from scarlens.inference.treatments.catalogue import (
 )
 from scarlens.inference.treatments.catalogue import FIGURES as QUANTITIES
 from scarlens.inference.treatments.plan import everything, plan
-from scarlens.inference.treatments.tables import print_tables
+from scarlens.inference.treatments.text import every_claim
 
 DOCUMENTS_TOML = Path(catalogue_module.__file__).with_name("documents.toml")
 
@@ -257,28 +256,40 @@ def test_json_holds_every_claim_and_the_notice():
 
 
 @pytest.mark.parametrize("scar_type", SCAR_TYPES)
-@pytest.mark.parametrize("width", [60, 100])
-def test_text_is_plain_and_names_its_documents(scar_type, width):
+@pytest.mark.parametrize("width", [80, 100])
+def test_an_overview_has_the_figures_and_the_documents_in_sixty_lines(scar_type, width):
     text = plan(scar_type, [scar_type]).to_text(width)
-    assert NOTICE in " ".join(text.split())
-    assert all(file in text for file in FILES.values())
-    assert text.isascii()
-    body = text[: text.index("\nDocuments\n")]
-    assert max(map(len, body.splitlines())) <= width
+    assert NOTICE in " ".join(text.split()) and text.isascii()
+    assert all(f"[{number}] {file}" in text for number, file in FILES.items())
+    assert len(text.splitlines()) <= 60
+    assert max(map(len, text[: text.index("\n[000] ")].splitlines())) <= width
+    for treatment in plan(scar_type, []).types[0].treatments:
+        assert treatment.kind in HABITS or treatment.name.partition(" (")[0] in " ".join(text.split())
+        assert all(figure.value in text for claim in treatment.claims for figure in claim.figures)
+    treatments = plan(scar_type, []).types[0].treatments
+    assert all(
+        found.name.partition(" (")[0] in " ".join(text.split()) for found in treatments if found.kind not in HABITS
+    )
 
 
-@pytest.mark.parametrize("scar_type", [None, *SCAR_TYPES])
-@pytest.mark.parametrize("width", [80, 100, 160])
-def test_tables_keep_figures_and_file_names_whole_and_end_with_the_notice(scar_type, width):
-    console = Console(file=io.StringIO(), width=width, record=True)
-    print_tables(console, scar_type)
-    text = console.export_text()
-    assert "\N{HORIZONTAL ELLIPSIS}" not in text
-    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+@pytest.mark.parametrize("scar_type", SCAR_TYPES)
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_summary_leaves_room_for_an_answer_on_a_screen(scar_type, width):
+    chosen = plan(scar_type, SCAR_TYPES)
+    text = chosen.summary(width)
+    assert len(text.splitlines()) <= 18 and max(map(len, text.splitlines())) <= width
     assert " ".join(text.split()).endswith(NOTICE)
-    assert all(file in text for file in FILES.values())
-    if scar_type is None and width > 100:
-        assert all(value in text for _, quantity, value, _ in FIGURES if quantity == "improvement_percent")
+    assert all(part.title in text for part in chosen.types)
+    assert all(value in text for _, quantity, value, _ in FIGURES if quantity == "improvement_percent")
+
+
+def test_every_claim_and_every_side_of_a_disagreement_is_printed_with_its_document():
+    printed = " ".join(every_claim(plan(None, SCAR_TYPES), 100).split())
+    for claim in all_claims():
+        assert re.search(rf"{re.escape(claim.text)} \[{NAMES[claim.document]}\]", printed), claim
+    for found in catalogue().disagreements:
+        for side in found.sides:
+            assert f"{side.says} [{', '.join(sorted(NAMES[file] for file in side.documents))}]" in printed
 
 
 # --- the data file ---------------------------------------------------------------------------------------------------

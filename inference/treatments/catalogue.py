@@ -22,6 +22,9 @@ KINDS: Final = {
 }
 """Treatment kinds and their headings, in display order."""
 
+HABITS: Final = ("prevention", "after_care")
+"""The kinds that are not treatments of scars."""
+
 FACT_TOPICS: Final = {
     "morphology": "Shape and depth",
     "site": "Where",

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from ...datasets.errors import ScarlensError
 from ...datasets.labels import DISPLAY_NAMES, known_spellings, normalise_label
 from ..reasons import NOTICE
-from .catalogue import FACT_TOPICS, GENERAL, KINDS, PROCEDURE, Claim, Disagreement, Treatment, catalogue
-from .cautions import ASK_FOR_CAUTIONS, CAUTIONS_HEADING, Advice, Context, SafetyCaution, advise
-
-HABITS: Final = ("prevention", "after_care")
-"""The kinds that are not treatments of scars."""
-
-_JOIN: Final = "\N{NO-BREAK SPACE}"  # stands for a space until the lines are broken
+from .catalogue import GENERAL, PROCEDURE, Claim, Disagreement, Treatment, catalogue
+from .cautions import Advice, Context, SafetyCaution, advise
+from .text import overview, summary
 
 
 class ScarTypeError(ScarlensError, ValueError):
@@ -110,29 +105,15 @@ class TreatmentPlan:
         }
 
     def to_text(self, width: int = 100) -> str:
-        """Return a summary as plain text of at most `width` columns; `to_dict` has everything.
+        """Return an overview as plain text; `to_dict` has everything.
 
-        A treatment's name and its cautions stay on one line, even if it exceeds the width.
+        A treatment's name and its cautions stay on one line, even if it exceeds the width in columns.
         """
-        advice = advise(self.context)
-        lines: list[str] = []
-        if self.undecided:
-            lines += [*_wrap("Undecided: what the documents say of each plausible type, side by side.", width), ""]
-        for part in self.types:
-            also = self.label is not None and part.scar_type != self.label
-            heading = f"Also plausible: {part.title.lower()}" if also else part.title
-            lines += _part_lines(part, heading, advice, width)
-        lines += _part_lines(self.general, self.general.title, advice, width)
-        lines += _habit_lines([*self.types, self.general], advice, width)
-        lines += _safety_lines(advice, width)
-        lines += [
-            "Documents",
-            *(f"  {found.number}  {found.file}  {advice.marked(found.kind)}" for found in catalogue().documents),
-        ]
-        lines += ["", *_wrap("* The documents disagree. The figures are theirs; they cite no study for them.", width)]
-        lines += _wrap("Causes, risk factors, methods and every claim: scarlens treatments [TYPE]", width)
-        lines += _wrap(self.notice, width)
-        return "\n".join(lines)
+        return overview(self, width)
+
+    def summary(self, width: int = 80) -> str:
+        """Return the documents' figures as plain text that fits a screen together with an answer."""
+        return summary(self, width)
 
 
 def plan(label: str | None, plausible: Sequence[str], context: Context | None = None) -> TreatmentPlan:
@@ -219,119 +200,3 @@ def _type_plan(scar_type: str | None) -> TypePlan:
             if subjects.intersection(found.about) or (wanted.intersection(found.about) and found.id in disputed)
         ),
     )
-
-
-# --- plain text ------------------------------------------------------------------------------------------------------
-
-
-def _part_lines(part: TypePlan, heading: str, advice: Advice, width: int) -> list[str]:
-    """Summarise one type's plan: shape, figures and cautions of its treatments, and the serious disagreements."""
-    lines = [heading, "-" * len(heading)]
-    if shapes := [fact for fact in part.facts if fact.topic == "morphology"]:
-        lines.append(f"  {FACT_TOPICS['morphology']}")
-        for fact in shapes:
-            lines += _wrap(_sentence(fact, part, advice), width, "    ", "      ")
-    for kind in KINDS:
-        if kind not in HABITS:
-            lines += _kind_lines(part, kind, advice, width)
-    if part.scar_type is not None and not any(claim.figures for found in part.treatments for claim in found.claims):
-        lines.append("  No document gives a figure for their treatment.")
-    grave = [found for found in part.disagreements if found.nature in ("contradiction", "figures")]
-    if grave:
-        lines.append("  Where the documents disagree")
-    for disagreement in grave:
-        sides = " / ".join(side.says + _numbers(side.documents) for side in disagreement.sides)
-        lines += _wrap(advice.marked(f"{disagreement.subject}: {sides}"), width, "    ", "      ")
-    if others := [advice.marked(found.subject) for found in part.disagreements if found not in grave]:
-        lines += _wrap(f"Other differences, of emphasis or terms: {'; '.join(others)}", width, "  ", "    ")
-    return [*lines, ""]
-
-
-def _kind_lines(part: TypePlan, kind: str, advice: Advice, width: int) -> list[str]:
-    """List the treatments of one kind with their important claims, or only the name if there are none."""
-    treatments = [treatment for treatment in part.treatments if treatment.kind == kind]
-    lines = [f"  {KINDS[kind]}"] if treatments else []
-    named = []
-    for treatment in treatments:
-        name = _label(treatment, advice)
-        if claims := _telling(treatment):
-            first, *others = (_sentence(claim, part, advice) for claim in claims)
-            lines += _wrap(f"{name}: {first}", width, "    ", "      ")
-            for other in others:
-                lines += _wrap(other, width, "      ", "        ")
-        else:
-            named.append(name + _mark(_direct(treatment), part))
-    if named:
-        also = "also named" if len(named) < len(treatments) else "named"
-        lines += _wrap(f"{also}: {'; '.join(named)}", width, "    ", "      ")
-    return lines
-
-
-def _telling(treatment: Treatment) -> list[Claim]:
-    """Return the claims that a summary must include: figures, indications, cautions."""
-    kept = [claim for claim in treatment.claims if claim.figures or claim.topic in ("ideal_for", "caution")]
-    return sorted(kept, key=lambda claim: (not claim.figures, claim.topic == "caution"))
-
-
-def _direct(treatment: Treatment) -> list[Claim]:
-    """Return the claims about scars, without those that only describe the procedure."""
-    return [claim for claim in treatment.claims if claim.about != (PROCEDURE,)]
-
-
-def _habit_lines(parts: Iterable[TypePlan], advice: Advice, width: int) -> list[str]:
-    """Return prevention and after-care in one line each, from all parts of a plan."""
-    lines: list[str] = []
-    for kind in HABITS:
-        items: dict[str, str] = {}
-        sources: dict[str, set[str]] = {}
-        for treatment in (treatment for part in parts for treatment in part.treatments if treatment.kind == kind):
-            figures = ", ".join(str(figure) for claim in treatment.claims for figure in claim.figures)
-            name = _label(treatment, advice)
-            items[treatment.id] = f"{name} ({figures})" if figures else name
-            sources.setdefault(treatment.id, set()).update(claim.document for claim in _direct(treatment))
-        text = "; ".join(item + _numbers(sources[name]) for name, item in items.items())
-        lines += _wrap(f"{KINDS[kind]}: {text}", width, "", "  ")
-    return [*lines, ""]
-
-
-def _safety_lines(advice: Advice, width: int) -> list[str]:
-    """Return the cautions for the context, or how to ask for them if there is none."""
-    if advice.context is None:
-        return [*_wrap(ASK_FOR_CAUTIONS, width, "", "  "), ""]
-    lines = [CAUTIONS_HEADING]
-    for sentence in advice.sentences():
-        lines += _wrap(sentence, width, "  ", "    ")
-    return [*lines, ""]
-
-
-def _label(treatment: Treatment, advice: Advice) -> str:
-    """Return a treatment's name and its cautions, joined so that `_wrap` never breaks them."""
-    label = advice.label(treatment.id, treatment.name)
-    return label if label == treatment.name else label.replace(" ", _JOIN)
-
-
-def _sentence(claim: Claim, part: TypePlan, advice: Advice) -> str:
-    """Return a claim with its document and, if it matters, the kind of claim."""
-    lead = {"caution": "caution: ", "ideal_for": "for: "}.get(claim.topic, "")
-    return lead + advice.marked(claim.text) + _mark([claim], part)
-
-
-def _mark(claims: Sequence[Claim], part: TypePlan) -> str:
-    """Return the numbers of the claims' documents, with a star if a claim is disputed."""
-    shown = {disagreement.id for disagreement in part.disagreements}
-    disputed = any(shown.intersection(claim.disputed) for claim in claims)
-    return _numbers({claim.document for claim in claims}) + "*" * disputed
-
-
-def _numbers(files: Iterable[str]) -> str:
-    """Return the numbers of documents in brackets."""
-    numbers = {document.file: document.number for document in catalogue().documents}
-    return f" [{', '.join(sorted(numbers[file] for file in files))}]"
-
-
-def _wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
-    """Wrap text without breaking file names or labels."""
-    lines = textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-    )
-    return [line.replace(_JOIN, " ") for line in lines]
