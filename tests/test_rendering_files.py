@@ -2,7 +2,6 @@
 
 import csv
 import math
-import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -68,26 +67,9 @@ def test_training_reads_the_manifest(tmp_path: Path) -> None:
     assert sorted(photo.label for photo in photos) == sorted(LABELS)
 
 
-def test_the_number_of_workers_does_not_matter(tmp_path: Path) -> None:
-    write_photos(tmp_path / "alone", count=10, seed=3, size=64, workers=1)
-    write_photos(tmp_path / "shared", count=10, seed=3, size=64, workers=2)
-    assert files_in(tmp_path / "alone") == files_in(tmp_path / "shared")
-
-
-def test_an_interrupted_run_leaves_no_worker_behind(tmp_path: Path) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_photos(tmp_path, count=40, seed=3, size=64, workers=2, advance=interrupt)
-    assert multiprocessing.active_children() == []
-    assert not (tmp_path / "manifest.csv").exists()
-
-
-@pytest.mark.parametrize(("count", "workers"), [(0, 1), (4, 0)])
-def test_write_photos_refuses_nothing_to_do(tmp_path: Path, count: int, workers: int) -> None:
+def test_write_photos_refuses_nothing_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        write_photos(tmp_path, count=count, seed=0, workers=workers)
+        write_photos(tmp_path, count=0, seed=0)
 
 
 def test_the_examples_that_ship_can_be_made_again(tmp_path: Path) -> None:

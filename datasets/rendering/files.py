@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +15,6 @@ from ..labels import OUT_OF_SCOPE, SCAR_TYPES
 from ..writing.atomic import write_atomically
 from .camera import decode_jpeg, encode_jpeg
 from .photo import LABELS, RenderedPhoto, render_photo
-
-MANY: Final = 64
-"""Number of photos from which a second worker process is worth its start-up time of a second or two."""
 
 SHEET_COLUMNS: Final = 12
 SHEET_PX: Final = 128
@@ -40,30 +30,12 @@ EXAMPLE_SEEDS: Final = {
 EXAMPLE_SIZE: Final = 384
 
 
-@dataclass(frozen=True)
-class _Order:
-    """One photo to render: its name without suffix, its label and its seed."""
-
-    name: str
-    label: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class _Truth:
-    """Table rows of one photo."""
-
-    photo: dict[str, Any]
-    scars: list[dict[str, Any]]
-
-
 def write_photos(
     out: str | Path,
     *,
     count: int,
     seed: int,
     size: int = 256,
-    workers: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Path:
     """Render photos and their ground truth into a folder per label; return the path of `manifest.csv`.
@@ -85,37 +57,31 @@ def write_photos(
         count: number of photos, 1 or more.
         seed: random seed of all photos.
         size: side of the pictures in pixels.
-        workers: number of worker processes; default: two for 64 photos or more. The files do not depend on it.
         advance: called after each photo, for a progress bar.
 
     Raises:
-        ValueError: `count` or `workers` is below 1.
+        ValueError: `count` is below 1.
         NotADirectoryError: a file has the folder's name.
         OSError: files cannot be written.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    if workers is None:
-        workers = min(2, os.cpu_count() or 1) if count >= MANY else 1
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
     out = Path(out)
     _make_folders(out)
     seeds = np.random.SeedSequence(seed).generate_state(count, np.uint64) >> np.uint64(11)  # 53 bits: exact in JSON
-    labels = [LABELS[number % len(LABELS)] for number in range(count)]
-    orders = [
-        _Order(f"{label}_{number:06d}", label, photo_seed)
-        for number, (label, photo_seed) in enumerate(zip(labels, seeds.tolist(), strict=True))
-    ]
-    truths = []
-    with _mapper(workers) as each:
-        for truth in each(partial(_render_and_write, out=out, size=size), orders):
-            truths.append(truth)
-            advance()
-    _write_table(out / "scars.csv", SCAR_COLUMNS, (scar for truth in truths for scar in truth.scars))
-    write_atomically(out / "contact_sheet.jpg", encode_jpeg(_contact_sheet(out, truths), quality=88))
+    photos, scars = [], []
+    for number, photo_seed in enumerate(seeds.tolist()):
+        label = LABELS[number % len(LABELS)]
+        photo = render_photo(label, seed=photo_seed, size=size)
+        file = f"{label}/{label}_{number:06d}.jpg"
+        _write_photo(photo, out, file)
+        photos.append(_photo_row(photo, file))
+        scars += _scar_rows(photo, file)
+        advance()
+    _write_table(out / "scars.csv", SCAR_COLUMNS, scars)
+    write_atomically(out / "contact_sheet.jpg", encode_jpeg(_contact_sheet(out, photos), quality=88))
     manifest = out / "manifest.csv"
-    _write_table(manifest, PHOTO_COLUMNS, (truth.photo for truth in truths))
+    _write_table(manifest, PHOTO_COLUMNS, photos)
     return manifest
 
 
@@ -145,47 +111,13 @@ def write_examples(out: str | Path) -> Path:
     return out / "manifest.csv"
 
 
-@contextmanager
-def _mapper(workers: int) -> Iterator[Callable[..., Iterable[_Truth]]]:
-    """Yield a `map` that keeps order, over worker processes if `workers` > 1. They end with the block."""
-    if workers == 1:
-        yield map
-        return
-    # spawn: forking a process with threads (torch, OpenCV) may hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_work)
-    try:
-        yield partial(_map_over, pool)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _map_over(pool: ProcessPoolExecutor, work: Callable[..., _Truth], orders: Iterable[_Order]) -> Iterator[_Truth]:
-    """Start the workers with SIGINT blocked, so that Ctrl-C does not reach them even before `_begin_work`."""
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        return pool.map(work, orders, chunksize=4)
-    held_back = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.map(work, orders, chunksize=4)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
-
-
-def _begin_work() -> None:
-    """Set up a worker: one OpenCV thread, and Ctrl-C ignored, because the parent shuts workers down."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _render_and_write(order: _Order, *, out: Path, size: int) -> _Truth:
-    photo = render_photo(order.label, seed=order.seed, size=size)
-    file = f"{order.label}/{order.name}.jpg"
+def _write_photo(photo: RenderedPhoto, out: Path, file: str) -> None:
+    """Write a picture and its type map."""
     (out / file).write_bytes(photo.jpeg)
     done, data = cv2.imencode(".png", photo.type_map)
     if not done:
         raise ValueError(f"OpenCV could not encode the type map of {file}")
-    (out / "type_maps" / f"{order.name}.png").write_bytes(data.tobytes())
-    return _Truth(_photo_row(photo, file), _scar_rows(photo, file))
+    (out / "type_maps" / Path(file).name).with_suffix(".png").write_bytes(data.tobytes())
 
 
 PHOTO_COLUMNS: Final = (
@@ -232,13 +164,13 @@ def _write_table(path: Path, columns: tuple[str, ...], rows: Iterable[dict[str, 
     write_atomically(path, stream.getvalue().encode())
 
 
-def _contact_sheet(out: Path, truths: list[_Truth]) -> np.ndarray:
+def _contact_sheet(out: Path, photos: list[dict[str, Any]]) -> np.ndarray:
     """Return a sheet of the first photos of every label, one labelled row per label, RGB uint8 [H, W, 3]."""
     rows = []
     for label in LABELS:
         row = np.full((SHEET_PX, SHEET_PX * (SHEET_COLUMNS + 1), 3), 255, np.uint8)
         cv2.putText(row, label, (6, SHEET_PX // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
-        files = [truth.photo["file"] for truth in truths if truth.photo["label"] == label][:SHEET_COLUMNS]
+        files = [photo["file"] for photo in photos if photo["label"] == label][:SHEET_COLUMNS]
         for column, file in enumerate(files, start=1):
             picture = decode_jpeg((out / file).read_bytes())
             small = cv2.resize(picture, (SHEET_PX, SHEET_PX), interpolation=cv2.INTER_AREA)
