@@ -243,8 +243,12 @@ def serve(
         _classifier(checkpoint),
         port=port,
         host=host,
-        started=lambda address: say(f"page: {address} until Ctrl-C. {NOTICE}"),
+        started=lambda address: say(f"page: {address} until Ctrl-C{_open_to_others(host)}. {NOTICE}"),
     )
+
+
+def _open_to_others(host: str) -> str:
+    return "" if host.startswith("127.") else "; whoever reaches this address can use it, there is no password"
 
 
 @commands.command(

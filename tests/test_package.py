@@ -81,3 +81,18 @@ def test_the_light_install_asks_for_the_versions_of_the_project() -> None:
     lines = (ROOT / "inference" / "requirements.txt").read_text(encoding="utf-8").splitlines()
     light = {line for line in lines if line and not line.startswith("#")}
     assert light and light <= {*project["dependencies"], *project["optional-dependencies"]["serve"]}
+
+
+def test_without_what_the_light_install_lacks_photos_are_still_classified(tmp_path: Path) -> None:
+    missing = ("torch", "torchvision", "albumentations", "sklearn", "scipy", "matplotlib", "pyarrow", "yaml", "onnx")
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing}))\n{COMMAND}"
+
+    def light(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+
+    examples = ROOT / "datasets" / "rendering" / "examples"
+    assert "boxcar" in light("predict", examples / "boxcar.jpg").stdout
+    assert light("batch", examples, "-o", tmp_path / "table.csv").returncode == 3  # for manifest.csv, which is no photo
+    assert len((tmp_path / "table.csv").read_text().splitlines()) == 1 + len([*examples.iterdir()])
+    refused = light("train", "--out", tmp_path / "run")
+    assert refused.returncode == 2 and "this command needs" in refused.stderr and "pip install ." in refused.stderr

@@ -54,6 +54,15 @@ def test_can_be_stopped_while_an_upload_is_half_sent(stop: signal.Signals, ask: 
         assert server.returncode == (0 if stop == signal.SIGINT else -stop)
 
 
+def test_says_so_when_other_machines_can_use_it() -> None:
+    command = [sys.executable, "-m", "scarlens", "serve", "--port", "0", "--host", "0.0.0.0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr
+        line = server.stderr.readline()
+        server.kill()
+    assert "http://0.0.0.0:" in line and "no password" in line
+
+
 def test_listens_to_this_machine_only() -> None:
     with serving() as (_, port):
         socket.create_connection(("127.0.0.1", port)).close()
