@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import scarlens
 from scarlens.datasets.audit.audit import Audit, audit, is_shortcut
 from scarlens.datasets.audit.page import audit_page
 from scarlens.datasets.labels import SCAR_TYPES
@@ -173,6 +174,7 @@ def test_command_writes_both_files_and_says_whether_to_go_ahead(clean: Path, tmp
     assert result.returncode == 3
     content = json.loads(result.stdout)
     assert content == json.loads((out / "audit.json").read_text())
+    assert content["version"] == scarlens.__version__
     assert content["look_alikes"][0]["contradiction"] and content["verdict"]
     assert {file.name for file in out.iterdir()} == {"audit.json", "audit.html"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any, Final
 
 import numpy as np
@@ -162,6 +163,7 @@ class Audit:
         class_names = Counter(printable(photo.class_name) for photo in self.photos)
         contradictions, leaks = set(self.contradictions), set(self.leaks)
         return {
+            "version": version("scarlens"),
             "verdict": self.verdict,
             "warnings": self.warnings,
             "photos": {"readable": len(self.photos), "subjects": len(set(self.subjects)), "classes": dict(class_names)},
