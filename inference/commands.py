@@ -109,7 +109,8 @@ def predict(
         if as_json:
             print(json.dumps({"path": str(photo), **prediction.to_dict()}))
         else:
-            output.print(f"{printable(_name(photo))}\n{prediction.to_text(_width())}\n", markup=False)
+            between = "\n" if photo is not photos[0] else ""
+            output.print(f"{between}{printable(_name(photo))}\n{prediction.to_text(_width())}", markup=False)
         if picture is not None:
             say(f"overlay: {picture}")
     if failed:

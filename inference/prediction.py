@@ -20,7 +20,7 @@ MOSTLY_SKIN: Final = 0.5
 LEAST_NAMED: Final = 0.005
 """Minimum extent for a type to be named besides the most extensive one."""
 
-_BAR_WIDTH: Final = 20  # characters
+_BAR_WIDTH: Final = 18  # characters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,12 +148,12 @@ class Prediction:
             bar = "█" * round(_BAR_WIDTH * probability)
             seen = self.extent[name] >= LEAST_NAMED or name == self.most_seen
             notes = ["plausible"] * (name in self.plausible)
-            notes += [f"seen on {percent(self.extent[name])} of the skin"] * seen
+            notes += [f"seen on {percent(self.extent[name])} of visible skin"] * seen
             line = f"  {DISPLAY_NAMES[name]:<9} {100 * probability:5.1f} %  {bar:<{_BAR_WIDTH}}  {', '.join(notes)}"
             lines.append(line.rstrip())
-        shown = f"  One of the three: {percent(self.in_scope)}. "
-        nothing = "The map shows no scar." if self.most_seen is None else ""
-        lines += [f"{shown}{nothing or 'Plausible types include the true one in 90 % of cases.'}", ""]
+        meaning = "Nine in ten plausible sets hold the true type."
+        told = "The map shows no scar." if self.most_seen is None else meaning
+        lines += [f"  Shows one of the three: {percent(self.in_scope)}. {told}", ""]
         lines.append(NOTICE if self.treatment is None else self.treatment.summary(width))
         return "\n".join(lines)
 

@@ -132,7 +132,7 @@ def test_extent_and_regions_say_where_and_how_much() -> None:
         answer.extent["ice_pick"] == pytest.approx(answer.regions[0].mean(), abs=1e-3) and answer.regions[0].min() > 0.8
     )
     assert answer.most_seen == answer.label == "ice_pick" and answer.contradiction is None
-    assert f"seen on {100 * answer.extent['ice_pick']:.0f} % of the skin" in answer.to_text()
+    assert f"seen on {100 * answer.extent['ice_pick']:.0f} % of visible skin" in answer.to_text()
 
 
 def test_a_label_that_contradicts_the_map_is_reported() -> None:

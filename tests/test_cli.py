@@ -108,6 +108,8 @@ def test_predict_prints_the_answer_and_the_notice() -> None:
     assert result.returncode == 0, result.stderr
     for text in (NOTICE.split(":")[0], "ice pick", "boxcar", "rolling", "plausible", "seen on"):
         assert text in result.stdout
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 24 and max(len(line) for line in lines[1:]) <= 80  # one screen
 
 
 def test_predict_json_is_one_object_per_photo_and_a_bad_file_stops_nothing(tmp_path: Path) -> None:
@@ -195,7 +197,7 @@ def test_no_name_of_a_file_reaches_the_terminal_raw(tmp_path: Path) -> None:
     (tmp_path / "broken\x1b.jpg").write_text("no picture")
     result = scarlens("predict", *(tmp_path / name for name in names), tmp_path / "broken\x1b.jpg")
     assert result.returncode == 3 and "Traceback" not in result.stderr
-    assert result.stdout.count("One of the three: ") == len(names)
+    assert result.stdout.count("Shows one of the three: ") == len(names)
     assert not set(result.stdout + result.stderr) & set("\x07\x1b\u202e")
 
 

@@ -30,7 +30,7 @@ REASONS: Final = {
 CAUTIONS_HEADING: Final = "Cautions for this person (from the literature, not from the documents)"
 """Heading above the sentences of an `Advice`."""
 
-ASK_FOR_CAUTIONS: Final = "No personal cautions shown. Describe the person: --skin-type V (see --help)."
+ASK_FOR_CAUTIONS: Final = "Cautions not checked: describe the person (--skin-type, --pregnant; see --help)."
 """Shown if nothing is known about the person, so that nobody mistakes the absence of cautions for safety."""
 
 

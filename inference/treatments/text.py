@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 _COLUMNS: Final = (
     ("Improvement", 15, ("improvement_percent",)),
     ("Sessions", 10, ("sessions",)),
-    ("Downtime/recovery", 20, ("downtime_days", "recovery_days", "lasts_months")),
+    ("Downtime/recovery", 20, ("downtime_days", "recovery_days")),
     ("Source", 7, ()),
 )
-"""Columns of the table of figures: heading, width, and the quantities in it. A duration names itself."""
+"""Columns of the table of figures: heading, width, and the quantities in it."""
+
+_GRAVE: Final = ("contradiction", "figures")
+"""Natures of the disagreements that are spelled out in an overview."""
 
 _JOIN: Final = "\N{NO-BREAK SPACE}"  # stands for a space until the lines are broken
 
@@ -30,12 +33,13 @@ def summary(chosen: TreatmentPlan, width: int = 80) -> str:
     advice = advise(chosen.context)
     lines = [line for part in chosen.types for line in _table(part, advice, width)]
     found = {disagreement for part in chosen.types for disagreement in part.disagreements}
-    if found:
-        first = min(found, key=lambda disagreement: (disagreement.nature != "figures", disagreement.id))
-        points = f"{len(found)} points, such as" if len(found) > 1 else "one point:"
-        lines += _wrap(f'* The documents disagree on {points} "{advice.marked(first.subject)}".', width)
+    grave = sum(disagreement.nature in _GRAVE for disagreement in found)
+    others = len(found) - grave
+    points = [f"contradict each other on {_points(grave)}"] * bool(grave)
+    points += [f"differ in emphasis on {others if grave else _points(others)}"] * bool(others)
+    lines += _wrap(f"* The documents {' and '.join(points)}.", width, "", "  ") if points else []
     command = f"scarlens treatments {chosen.label or ''}".rstrip()
-    lines += _wrap(f"Sources and all {_count(chosen)} claims: {command} --all", width)
+    lines += _wrap(f"The figures are claims; no study is cited. All {_count(chosen)} claims: {command} --all", width)
     return "\n".join([*lines, *_safety_lines(advice, width), *_wrap(NOTICE, width)])
 
 
@@ -47,8 +51,9 @@ def overview(chosen: TreatmentPlan, width: int = 100) -> str:
         also = chosen.label is not None and part.scar_type != chosen.label
         shape = next(fact for fact in part.facts if fact.topic == "morphology")
         kind = f"Also plausible: {part.title.lower()}" if also else part.title
+        lines += [""] * (part is not chosen.types[0])
         lines += _wrap(f"{kind}: {_sentence(shape, part, advice)}", width)
-        lines += [*_table(part, advice, width), *_named(part, advice, width), *_grave(part, advice, width), ""]
+        lines += [*_table(part, advice, width), *_named(part, advice, width), *_grave(part, advice, width)]
     lines += _wrap(f"Shape, causes, prevention, after-care and all {_count(chosen)} claims: --all", width)
     return "\n".join([*lines, *_ending(advice, width)])
 
@@ -77,6 +82,10 @@ def every_claim(chosen: TreatmentPlan, width: int = 100) -> str:
     return "\n".join([*lines, *_ending(advice, width)])
 
 
+def _points(count: int) -> str:
+    return f"{count} {'point' if count == 1 else 'points'}"
+
+
 def _count(chosen: TreatmentPlan) -> int:
     """Return how many different claims `every_claim` prints."""
     return len({claim for part in (*chosen.types, chosen.general) for claim in part.claims})
@@ -89,14 +98,16 @@ def _table(part: TypePlan, advice: Advice, width: int) -> list[str]:
     if not rows:
         names = "; ".join(_label(treatment, advice) for treatment in treatments)
         sources = _mark((claim for treatment in treatments for claim in _direct(treatment)), part)
-        return _wrap(f"{part.title}, no figures{sources}: {names}", width, "", "  ")
+        return _wrap(f"{part.title}, named without figures{sources}: {names}", width, "", "  ")
     first = max(width - sum(size for _, size, _ in _COLUMNS), 20)
     lines = [_row(part.title, [heading for heading, _, _ in _COLUMNS], first)]
     for treatment in rows:
         claims = [claim for claim in treatment.claims if claim.figures]
         cells = [*(_values(claims, quantities) for _, _, quantities in _COLUMNS[:-1]), _mark(claims, part).strip()]
         warned = bool(advice.warning(treatment.id))
-        name = f"  {advice.label(treatment.id, treatment.name) if warned else treatment.name.partition(' (')[0]}"
+        name = advice.label(treatment.id, treatment.name) if warned else treatment.name.partition(" (")[0]
+        lasting = _values(claims, ("lasts_months",))
+        name = f"  {name}{f' (lasts {lasting})' if lasting else ''}"
         lines += [_row(name, cells, first)] if len(name) < first else [name, _row("", cells, first)]
     return lines
 
@@ -113,7 +124,7 @@ def _direct(treatment: Treatment) -> list[Claim]:
 
 def _values(claims: Iterable[Claim], quantities: Sequence[str]) -> str:
     figures = [figure for claim in claims for figure in claim.figures if figure.quantity in quantities]
-    return " / ".join(str(figure) if figure.quantity == "lasts_months" else figure.value for figure in figures)
+    return " / ".join(figure.value for figure in figures)
 
 
 def _named(part: TypePlan, advice: Advice, width: int) -> list[str]:
@@ -133,13 +144,13 @@ def _named(part: TypePlan, advice: Advice, width: int) -> list[str]:
 
 def _grave(part: TypePlan, advice: Advice, width: int) -> list[str]:
     """Return the contradictions with their sides, and the number of lesser differences."""
-    grave = [found for found in part.disagreements if found.nature in ("contradiction", "figures")]
+    grave = [found for found in part.disagreements if found.nature in _GRAVE]
     sentences = [
         advice.marked(f"{found.subject}: {' / '.join(side.says + _numbers(side.documents) for side in found.sides)}")
         for found in grave
     ]
     if others := len(part.disagreements) - len(grave):
-        sentences.append(f"{others} differences of emphasis or terms: --all")
+        sentences.append(f"{_points(others)} of emphasis or terms: --all")
     return _group("Where the documents disagree (*)", sentences, width)
 
 
@@ -152,9 +163,10 @@ def _safety_lines(advice: Advice, width: int) -> list[str]:
 
 def _ending(advice: Advice, width: int) -> list[str]:
     """Return the cautions, the list of documents and the notice."""
-    documents = [f"[{found.number}] {found.file}: {advice.marked(found.kind)}" for found in catalogue().documents]
-    figures = "The figures are from the documents, which cite no study for them."
-    return [*_safety_lines(advice, width), "", *documents, *_wrap(f"{figures} {NOTICE}", width)]
+    documents = (f"[{found.number}] {found.file}: {found.kind}" for found in catalogue().documents)
+    lines = [line for document in documents for line in _wrap(document, width, "", "  ")]
+    figures = "The figures are the documents' claims; they cite no study."
+    return [*_safety_lines(advice, width), *lines, *_wrap(f"{figures} {NOTICE}", width)]
 
 
 def _heading(title: str) -> list[str]:
