@@ -333,8 +333,10 @@ def test_predict_takes_facts_about_the_person() -> None:
 
 
 def test_treatments_takes_facts_about_the_person() -> None:
-    tables = printed("treatments", "rolling", "--active-acne")
-    assert "Subcision [AVOID: active acne (1)]" in tables and "Treat the acne first" in tables
+    text = printed("treatments", "rolling", "--active-acne")
+    assert "Subcision [AVOID: active acne (1)]" in text and "Treat the acne first" in text
+    assert "Undecided" not in printed("treatments")
+    assert "Sunscreen" in printed("treatments", "rolling", "--all")
     for arguments in (["boxcar"], []):
         value = json.loads(printed("treatments", *arguments, "--json", "--pregnant"))
         assert value["context"] == Context(pregnant=True).to_dict() and value["cautions"]

@@ -109,7 +109,8 @@ class TreatmentPlan:
 
         A treatment's name and its cautions stay on one line, even if it exceeds the width in columns.
         """
-        return overview(self, width)
+        lead = "Undecided: the plausible types side by side.\n\n" if self.undecided else ""
+        return lead + overview(self, width)
 
     def summary(self, width: int = 80) -> str:
         """Return the documents' figures as plain text that fits a screen together with an answer."""

@@ -38,15 +38,18 @@ def summary(chosen: TreatmentPlan, width: int = 80) -> str:
     points = [f"contradict each other on {_points(grave)}"] * bool(grave)
     points += [f"differ in emphasis on {others if grave else _points(others)}"] * bool(others)
     lines += _wrap(f"* The documents {' and '.join(points)}.", width, "", "  ") if points else []
-    command = f"scarlens treatments {chosen.label or ''}".rstrip()
-    lines += _wrap(f"The figures are claims; no study is cited. All {_count(chosen)} claims: {command} --all", width)
+    more = "All claims: scarlens treatments --all"
+    if chosen.label:
+        count = _count([chosen.types[0], chosen.general])
+        more = f"All {count} claims: scarlens treatments {chosen.label} --all"
+    lines += _wrap(f"The figures are claims; no study is cited. {more}", width)
     return "\n".join([*lines, *_safety_lines(advice, width), *_wrap(NOTICE, width)])
 
 
 def overview(chosen: TreatmentPlan, width: int = 100) -> str:
     """Return what the documents say of each type of a plan: shape, figures, treatments and contradictions."""
     advice = advise(chosen.context)
-    lines = ["Undecided: the plausible types side by side.", ""] if chosen.undecided else []
+    lines: list[str] = []
     for part in chosen.types:
         also = chosen.label is not None and part.scar_type != chosen.label
         shape = next(fact for fact in part.facts if fact.topic == "morphology")
@@ -54,7 +57,8 @@ def overview(chosen: TreatmentPlan, width: int = 100) -> str:
         lines += [""] * (part is not chosen.types[0])
         lines += _wrap(f"{kind}: {_sentence(shape, part, advice)}", width)
         lines += [*_table(part, advice, width), *_named(part, advice, width), *_grave(part, advice, width)]
-    lines += _wrap(f"Shape, causes, prevention, after-care and all {_count(chosen)} claims: --all", width)
+    count = _count([*chosen.types, chosen.general])
+    lines += _wrap(f"Shape, causes, prevention, after-care and all {count} claims: --all", width)
     return "\n".join([*lines, *_ending(advice, width)])
 
 
@@ -86,9 +90,9 @@ def _points(count: int) -> str:
     return f"{count} {'point' if count == 1 else 'points'}"
 
 
-def _count(chosen: TreatmentPlan) -> int:
-    """Return how many different claims `every_claim` prints."""
-    return len({claim for part in (*chosen.types, chosen.general) for claim in part.claims})
+def _count(parts: Iterable[TypePlan]) -> int:
+    """Return how many different claims `every_claim` prints of these parts."""
+    return len({claim for part in parts for claim in part.claims})
 
 
 def _table(part: TypePlan, advice: Advice, width: int) -> list[str]:
