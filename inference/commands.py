@@ -249,7 +249,8 @@ def serve(
 
 
 def _open_to_others(host: str) -> str:
-    return "" if host.startswith("127.") else "; whoever reaches this address can use it, there is no password"
+    only_here = host == "localhost" or host.startswith("127.")
+    return "" if only_here else "; whoever reaches this address can use it, there is no password"
 
 
 @commands.command(
