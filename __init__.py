@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scarlens.inference.batch.folder import BatchSummary, predict_folder
     from scarlens.inference.classifier import Classifier, load, predict
+    from scarlens.inference.compare.comparison import Comparison, compare
     from scarlens.inference.prediction import Prediction
     from scarlens.inference.treatments.cautions import Context
     from scarlens.inference.treatments.plan import TreatmentPlan
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchSummary",
     "Classifier",
+    "Comparison",
     "Context",
     "Prediction",
     "TreatmentPlan",
     "__version__",
+    "compare",
     "load",
     "predict",
     "predict_folder",
@@ -32,6 +35,8 @@ _MODULES = {
     "Classifier": "classifier",
     "load": "classifier",
     "predict": "classifier",
+    "Comparison": "compare.comparison",
+    "compare": "compare.comparison",
     "Prediction": "prediction",
     "Context": "treatments.cautions",
     "TreatmentPlan": "treatments.plan",

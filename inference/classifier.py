@@ -163,9 +163,10 @@ def predict(image: Source, *, context: Context | None = None) -> Prediction:
     Raises:
         ImageReadError: when it is no photo that can be read.
     """
-    return _bundled().predict(image, context=context)
+    return bundled().predict(image, context=context)
 
 
 @cache
-def _bundled() -> Classifier:
+def bundled() -> Classifier:
+    """Return the classifier of the bundled checkpoint, loaded once."""
     return load()

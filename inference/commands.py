@@ -120,7 +120,7 @@ def predict(
 def _predict_one(answer: Callable[[Path | bytes], Prediction], photo: Path, picture: Path | None) -> Prediction:
     """Classify a photo and write its overlay. If the overlay cannot be written, that is the photo's error."""
     from ..datasets.reading.reader import MAX_PIXELS, ImageReadError, read_image, read_reduced
-    from .regions import write_overlay
+    from .regions import overlay, write_picture
 
     source = _standard_input() if photo == _STDIN else photo
     try:
@@ -130,7 +130,7 @@ def _predict_one(answer: Callable[[Path | bytes], Prediction], photo: Path, pict
     if picture is not None:
         large = prediction.width * prediction.height > MAX_PIXELS
         pixels = read_reduced(source).pixels if large else read_image(source)
-        write_overlay(picture, pixels, prediction.regions, prediction.scar_threshold)
+        write_picture(picture, overlay(pixels, prediction.regions, prediction.scar_threshold))
     return prediction
 
 
@@ -149,6 +149,36 @@ def _standard_input() -> bytes:
     if not data:
         raise ImageReadError(_STDIN_NAME, expected, "nothing")
     return data
+
+
+@commands.command(
+    rich_help_panel=_PANEL,
+    epilog=examples(
+        "scarlens compare before.jpg after.jpg --picture both.png",
+        "scarlens compare before.jpg after.jpg --json",
+    ),
+)
+def compare(
+    before: Annotated[Path, typer.Argument(help="The earlier photo.")],
+    after: Annotated[Path, typer.Argument(help="The later photo, of the same place.")],
+    as_json: AsJson = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write both photos side by side, with the scars outlined, to this PNG file.")
+    ] = None,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Compare two photos of one place. Says whether scars changed by more than light, zoom and compression explain."""
+    from .compare.comparison import compare as compare_photos
+    from .regions import write_picture
+
+    result = compare_photos(before, after, classifier=_classifier(checkpoint))
+    if picture is not None:
+        write_picture(picture, result.picture())
+        say(f"picture: {picture}")
+    if as_json:
+        print(json.dumps(result.to_dict()))
+    else:
+        output.print(result.to_text(), markup=False)
 
 
 @commands.command(

@@ -182,10 +182,9 @@ def _write(picture: np.ndarray, text: str, position: tuple[int, int], scale: flo
     return position[0] + cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
 
 
-def write_overlay(path: Path, image: np.ndarray, regions: np.ndarray, scar_threshold: float) -> None:
-    """Write `overlay` as a PNG without metadata."""
-    picture = cv2.cvtColor(overlay(image, regions, scar_threshold), cv2.COLOR_RGB2BGR)
-    write_atomically(path, cv2.imencode(".png", picture)[1].tobytes())
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write an RGB uint8 [H, W, 3] picture as a PNG without metadata."""
+    write_atomically(path, cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 def overlay_files(folder: Path, photos: Sequence[Path]) -> list[Path]:

@@ -5,6 +5,7 @@ Everything is fitted in NumPy on scores of held-out photos, and stored in the ch
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +23,9 @@ FALSE_REFUSALS: Final = 0.10
 Refusing a scar loses an answer; answering about a pore may suggest needling it. In cross-validation, 4 % refused left
 treatments on 46 % of photos of blackheads, 9 % on 20 % (`training/EXPERIMENTS.md` has the curve).
 """
+
+UNCHANGED: Final = 0.95
+"""Share of pairs of photos of unchanged skin in which no change may be named."""
 
 MAX_QUALITY_REFUSALS: Final = 0.01
 """Maximum share of the original photos that a quality threshold may refuse."""
@@ -62,6 +66,10 @@ class Calibration:
         scar_threshold: minimum probability of a scar for a position of the map to count as scarred.
         min_brightness: photos with a lower mean luma, 0 to 255, are too dark to judge.
         min_sharpness: photos with a lower `canonical.sharpness` are too blurred to judge.
+        repeatability: how far the square roots of a type's extents in two photos of unchanged skin differ, for each of
+            `SCAR_TYPES` and for all together, if brightness, zoom and compression differ: in 95 % of pairs, none of the
+            four differs by more. None: not measured.
+        repeatability_any_light: the same if the light may also come from another side.
         fitted_on: description of the data it was fitted on.
     """
 
@@ -74,13 +82,17 @@ class Calibration:
     scar_threshold: float = 0.5
     min_brightness: float = 0.0
     min_sharpness: float = 0.0
+    repeatability: tuple[float, ...] | None = None
+    repeatability_any_light: tuple[float, ...] | None = None
     fitted_on: str = "nothing: raw scores"
 
     def __post_init__(self) -> None:
         """Refuse invalid numbers."""
         numbers = (self.temperature, self.scope_slope, self.scope_offset, self.scope_threshold, self.answer_threshold)
         numbers += (self.scar_threshold, self.min_brightness, self.min_sharpness)
-        if not all(math.isfinite(number) for number in (*numbers, *self.plausible_thresholds)):
+        limits = [*filter(None, (self.repeatability, self.repeatability_any_light))]
+        numbers += (*self.plausible_thresholds, *itertools.chain(*limits))
+        if not all(math.isfinite(number) for number in numbers):
             raise ValueError("every number of a calibration must be finite")
         if self.temperature < _LEAST_TEMPERATURE or self.scope_slope <= 0:
             raise ValueError(
@@ -89,6 +101,8 @@ class Calibration:
             )
         if len(self.plausible_thresholds) != len(SCAR_TYPES):
             raise ValueError(f"expected {len(SCAR_TYPES)} plausible_thresholds, got {len(self.plausible_thresholds)}")
+        if any(len(limit) != len(SCAR_TYPES) + 1 for limit in limits):
+            raise ValueError(f"expected {len(SCAR_TYPES) + 1} numbers of repeatability, got {limits}")
 
     def probabilities(self, type_logits: np.ndarray) -> np.ndarray:
         """Turn type logits [..., 3] into probabilities [..., 3] that sum to 1 along the last axis."""
@@ -206,6 +220,18 @@ def least_judgeable(measure: np.ndarray, right: np.ndarray, unchanged: np.ndarra
         return 0.0
     wanted = math.log((1.0 - COST_OF_SILENCE) / COST_OF_SILENCE)
     return min(math.exp(min((wanted - offset) / slope, 50.0)), most)
+
+
+def fit_repeatability(changes: np.ndarray) -> tuple[float, ...]:
+    """Return the `Calibration.repeatability` of pairs of photos of unchanged skin.
+
+    The four limits are in proportion to the 95 % quantiles, and just wide enough that all four hold in 95 % of pairs.
+
+    Args:
+        changes: float [N, 4], absolute differences of the square roots of extents.
+    """
+    scale = np.maximum(np.quantile(changes, UNCHANGED, axis=0), 1e-6)
+    return tuple((scale * np.quantile((changes / scale).max(axis=1), UNCHANGED)).tolist())
 
 
 def _refusal_threshold(in_scope: np.ndarray, repeats: int) -> float:

@@ -90,8 +90,11 @@ class Card:
             unknown = set(raw) - {entry.name for entry in fields(cls)}
             if unknown:
                 raise CheckpointError(f"the card has unknown fields: {sorted(unknown)}")
-            raw["calibration"]["plausible_thresholds"] = tuple(raw["calibration"]["plausible_thresholds"])
-            raw["calibration"] = Calibration(**raw["calibration"])
+            calibration = raw["calibration"]
+            for name in ("plausible_thresholds", "repeatability", "repeatability_any_light"):
+                if calibration.get(name) is not None:
+                    calibration[name] = tuple(calibration[name])
+            raw["calibration"] = Calibration(**calibration)
             for name in ("mean", "std", "scar_types"):
                 raw[name] = tuple(raw[name])
             card = cls(**raw)

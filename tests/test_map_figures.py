@@ -10,10 +10,10 @@ from scarlens.datasets.annotations.scar_map import CELL_MARKS, GRID
 from scarlens.datasets.labels import MAP_CLASSES
 from scarlens.datasets.photos import LabelledPhoto
 from scarlens.training.measure.map_figures import (
-    cells_npz,
     fit_scar_threshold,
     map_figures,
-    read_cells,
+    npz,
+    read_arrays,
 )
 
 LEFT_ICE_PICK = ("ii....xx",) * GRID
@@ -97,6 +97,6 @@ def test_the_threshold_is_where_the_map_agrees_best(photos: list[LabelledPhoto])
 
 def test_cells_survive_a_file(photos: list[LabelledPhoto], tmp_path: Path) -> None:
     cells = {"ab": cells_like(LEFT_ICE_PICK)}
-    (tmp_path / "cells.npz").write_bytes(cells_npz(cells))
-    assert np.array_equal(read_cells(tmp_path / "cells.npz")["ab"], cells["ab"])
-    assert read_cells(tmp_path / "none.npz") == {}
+    (tmp_path / "cells.npz").write_bytes(npz(cells))
+    assert np.array_equal(read_arrays(tmp_path / "cells.npz")["ab"], cells["ab"])
+    assert read_arrays(tmp_path / "none.npz") == {}

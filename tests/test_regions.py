@@ -17,7 +17,7 @@ from scarlens.inference.regions import (
     photo_map,
     scars_seen,
     skin_share,
-    write_overlay,
+    write_picture,
 )
 from scarlens.model.calibration import softmax
 
@@ -208,7 +208,7 @@ def test_a_written_overlay_is_the_same_picture_without_metadata(tmp_path: Path) 
     image = cv2.resize(np.random.default_rng(2).integers(0, 256, (9, 12, 3), dtype=np.uint8), (160, 120))
     regions = map_of(random_map(6), 120, 160)[:3]
     path = tmp_path / "overlay.png"
-    write_overlay(path, image, regions, 0.5)
+    write_picture(path, overlay(image, regions, 0.5))
     with Image.open(path) as picture:
         assert picture.format == "PNG"
         assert picture.mode == "RGB"

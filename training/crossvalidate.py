@@ -19,7 +19,6 @@ from scarlens.datasets.labels import UNTYPED
 from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
 from scarlens.datasets.splits import grouped_folds, refuse_parted
 from scarlens.datasets.writing.atomic import write_atomically
-from scarlens.inference.classifier import Classifier
 from scarlens.inference.engine import Engine, TorchEngine
 from scarlens.inference.prediction import Prediction
 from scarlens.model.calibration import Calibration
@@ -33,7 +32,16 @@ from scarlens.training.evaluate import (
     write_report,
 )
 from scarlens.training.measure.calibrate import CHANGES_FILE, HeldOut, calibrated
-from scarlens.training.measure.map_figures import CELLS_FILE, cells_npz, extent_changes, map_figures, score_cells
+from scarlens.training.measure.map_figures import (
+    CELLS_FILE,
+    RETAKES_FILE,
+    joined_retakes,
+    map_figures,
+    npz,
+    repeat_figures,
+    retaken_extents,
+    score_cells,
+)
 from scarlens.training.measure.scores import (
     Decisions,
     ScoredPhotos,
@@ -45,6 +53,9 @@ from scarlens.training.measure.scores import (
 from scarlens.training.measure.stress import ALL_CHANGES, ORIGINAL, score_changes, tried_photos
 from scarlens.training.run import Team, TrainingError
 from scarlens.training.train import VIEWS_FOLDER, fit, with_validation
+
+SHOTS: Final = 6
+"""Number of skins of each type that each fold renders under two lights."""
 
 LISTED: Final = 6
 """Number of photos with the best and the worst map in the report."""
@@ -203,9 +214,12 @@ def _measure_folds(
         return figures
     out = setup.out
     write_atomically(out / CHANGES_FILE, changes_csv(joined.changed))
-    write_atomically(out / CELLS_FILE, cells_npz(joined.cells))
+    write_atomically(out / CELLS_FILE, npz(joined.cells))
+    retakes = _retakes(done[: begun["folds"]], calibrations)
+    write_atomically(out / RETAKES_FILE, npz(joined_retakes(retakes)))
     figures |= _trust(done, calibrations, everything, decided)
     figures |= _maps(done, calibrations, begun["folds"], setup.readings)
+    figures |= repeat_figures(retakes)
     write_report(out, figures, everything, decided, seen_in=lambda row: _seen(done, calibrations, row))
     shutil.rmtree(out / VIEWS_FOLDER, ignore_errors=True)  # gigabytes that nothing needs any more
     return figures
@@ -224,15 +238,22 @@ def _maps(
     parts = {"map": labelled, "map_untyped": untyped}
     figures = {name: map_figures(part, cells, thresholds, readings) for name, part in parts.items()}
     row_of = {str(photo.path): row for row, photo in reversed([*enumerate(photos)])}
-    judges: dict[LabelledPhoto, Classifier] = {}
-    for fold, calibration in first:
-        classifier = judge(TorchEngine(*network_of(fold.checkpoint)), calibration)
-        judges |= {photo: classifier for photo in fold.held_out.scored.photos if photo.type_index >= 0}
     for figure in filter(None, figures.values()):
         listed = [{"row": row_of[path], "auroc": area} for path, area in figure.pop("by_photo")]
         figure |= {"worst_photos": listed[:LISTED], "best_photos": listed[::-1][:LISTED]}
-    found = {name: figure for name, figure in figures.items() if figure}
-    return {**found, "extent_changes": extent_changes(judges)}
+    return {name: figure for name, figure in figures.items() if figure}
+
+
+def _retakes(folds: Sequence[Fold], calibrations: Sequence[Calibration]) -> list[dict[str, np.ndarray]]:
+    """Return `retaken_extents` for each fold, of the photos of the three types that it held out."""
+    return [
+        retaken_extents(
+            judge(TorchEngine(*network_of(fold.checkpoint)), calibration),
+            [photo for photo in fold.held_out.scored.photos if photo.type_index >= 0],
+            shots=range(number * SHOTS, (number + 1) * SHOTS),
+        )
+        for number, (fold, calibration) in enumerate(zip(folds, calibrations, strict=False))
+    ]
 
 
 def _changed(

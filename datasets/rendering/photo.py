@@ -64,7 +64,7 @@ class RenderedPhoto:
     overlays: Overlays
 
 
-def render_photo(label: str, *, seed: int, size: int = 256) -> RenderedPhoto:
+def render_photo(label: str, *, seed: int, size: int = 256, shot: int | None = None) -> RenderedPhoto:
     """Render a piece of cheek with scars mostly of one type, or clear skin.
 
     The same label, seed and size give the same picture. Another size with the same label and seed gives the same scars,
@@ -75,6 +75,7 @@ def render_photo(label: str, *, seed: int, size: int = 256) -> RenderedPhoto:
         label: a name of `SCAR_TYPES`, or "out_of_scope" for clear skin.
         seed: random seed, 0 or more.
         size: side of the square picture in pixels, 32 or more.
+        shot: seed of light and camera, if other than `seed`: the same skin photographed again.
 
     Raises:
         ValueError: the label is unknown or the size is too small.
@@ -84,6 +85,8 @@ def render_photo(label: str, *, seed: int, size: int = 256) -> RenderedPhoto:
     if size < 32:
         raise ValueError(f"size must be at least 32 pixels, got {size}")
     frame, place, lamps, film, skin, cover, lens, grain, strands, behind, parts, shape, pits = _streams(seed)
+    if shot is not None:
+        _, _, lamps, _, _, _, lens, grain, *_ = _streams(shot)
     cheek = draw_cheek(rng=place, patch_mm=log_uniform(frame, *PATCH_MM), size=size)
     overlays, features = draw_overlays(rng=cover), draw_features(rng=parts, patch_mm=cheek.patch_mm)
 

@@ -12,7 +12,7 @@ import numpy as np
 from ...datasets.annotations.readings import read_readings
 from ...model.calibration import Calibration, fit_calibration, least_judgeable
 from ..config import TrainConfig
-from .map_figures import CELLS_FILE, Cells, fit_scar_threshold, read_cells
+from .map_figures import CELLS_FILE, RETAKES_FILE, Cells, fit_scar_threshold, read_arrays, repeatability
 from .scores import ScoredPhotos, ScoresError, read_changes
 from .stress import ORIGINAL, STRENGTHS, corruption_name
 
@@ -28,11 +28,13 @@ class HeldOut:
         scored: scores of the unchanged photos.
         changed: scores of photos of the three types under the changes of `stress`, by name; may be empty.
         cells: the map's cells of photos with readings; may be empty.
+        retakes: extents in pairs of photos of unchanged skin, see `retaken_extents`; may be empty.
     """
 
     scored: ScoredPhotos
     changed: Mapping[str, ScoredPhotos] = field(default_factory=dict)
     cells: Cells = field(default_factory=dict)
+    retakes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def joined(cls, parts: Sequence[HeldOut]) -> HeldOut:
@@ -54,7 +56,8 @@ def calibrated(held_out: HeldOut, *, fitted_on: str) -> Calibration:
         repeats=scored.repeats,
         fitted_on=fitted_on,
     )
-    calibration = replace(calibration, scar_threshold=fit_scar_threshold(held_out.cells, read_readings()))
+    threshold = fit_scar_threshold(held_out.cells, read_readings())
+    calibration = replace(calibration, scar_threshold=threshold, **repeatability(held_out.retakes))
     if not held_out.changed:
         return calibration
     return replace(
@@ -92,4 +95,5 @@ def read_held_out(predictions: Path, config: TrainConfig) -> HeldOut:
         )
     changes = predictions.with_name(CHANGES_FILE)
     changed = read_changes(changes) if changes.is_file() else {}
-    return HeldOut(scored, changed, read_cells(predictions.with_name(CELLS_FILE)))
+    cells, retakes = (read_arrays(predictions.with_name(name)) for name in (CELLS_FILE, RETAKES_FILE))
+    return HeldOut(scored, changed, cells, retakes)

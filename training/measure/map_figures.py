@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,13 +18,16 @@ from ...datasets.annotations.scar_map import CELL_MARKS, GRID
 from ...datasets.labels import MAP_CLASSES, SCAR_TYPES
 from ...datasets.photos import LabelledPhoto
 from ...datasets.reading.reader import read_image
+from ...datasets.rendering.photo import render_photo
 from ...datasets.transform import frame, normalise
 from ...inference.classifier import Classifier
+from ...inference.compare.comparison import compare, extent_pairs, root_changes
 from ...inference.engine import Engine
 from ...inference.regions import photo_map
+from ...model.calibration import fit_repeatability
 from .metrics import Estimate, auroc, bootstrap, bootstrap_mean
 from .scores import Change
-from .stress import CHANGES, ORIGINAL
+from .stress import CHANGES
 
 CELLS_FILE: Final = "cells.npz"
 """File of a cross-validation with the map's cells of photos with readings."""
@@ -33,13 +37,23 @@ FIRST, SECOND = "reader1", "reader2"
 THRESHOLDS: Final = np.linspace(0.1, 0.7, 61)
 """Scar thresholds to choose from."""
 
-REPEATS: Final[Mapping[str, tuple[Change, Change]]] = {
-    "lighter": (CHANGES[ORIGINAL], CHANGES["lighter"]),
-    "darker": (CHANGES[ORIGINAL], CHANGES["darker"]),
-    "compressed": (CHANGES[ORIGINAL], CHANGES["jpeg_50"]),
-    "zoomed in": (CHANGES["zoom_reference"], CHANGES["zoom_in"]),
+RETAKES_FILE: Final = "retakes.npz"
+"""File of a cross-validation with the extents in two photos of unchanged skin."""
+
+RETAKES: Final[Mapping[str, Change]] = {
+    "lighter": CHANGES["lighter"],
+    "darker": CHANGES["darker"],
+    "compressed": CHANGES["jpeg_50"],
+    "zoomed in": CHANGES["zoom_in"],
+    "darker, zoomed in and compressed": lambda photo: CHANGES["jpeg_50"](CHANGES["darker"](CHANGES["zoom_in"](photo))),
 }
-"""Pairs of changes that should leave the extent nearly the same."""
+"""Changes of a photo that leave the skin as it is."""
+
+RENDERED: Final = "under other light, rendered"
+"""Name of the pairs of renderings of one skin under other lamps and with another camera."""
+
+_FIRST_SEED: Final = 900_000  # training does not use such seeds
+_SHOT_SIDE: Final = 480  # pixels
 
 _NO_SKIN: Final = MAP_CLASSES.index("no_skin")
 
@@ -61,15 +75,15 @@ def score_cells(engine: Engine, photos: Sequence[LabelledPhoto], readings: Mappi
     return cells
 
 
-def cells_npz(cells: Cells) -> bytes:
-    """Return cells as the bytes of an `.npz` file."""
+def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays as the bytes of an `.npz` file."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **cells)
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
-def read_cells(path: Path) -> Cells:
-    """Read the output of `cells_npz`; empty if there is no such file."""
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read the output of `npz`; empty if there is no such file."""
     if not path.is_file():
         return {}
     with np.load(path) as arrays:
@@ -139,27 +153,84 @@ def map_figures(
     }
 
 
-def extent_changes(classifiers: Mapping[LabelledPhoto, Classifier]) -> dict[str, Any]:
-    """Compute how much the total extent changes, in relative terms, when the photo changes but the skin does not.
+def retaken_extents(classifier: Classifier, photos: Sequence[LabelledPhoto], *, shots: range) -> dict[str, np.ndarray]:
+    """Return the extents in pairs of photos of unchanged skin, float64 [N, 2, 4] by what differs between the two.
+
+    Pairs that `compare` does not compare, and those without any scar, are left out.
 
     Args:
-        classifiers: photos, each with its classifier. Photos without visible scars are ignored.
+        classifier: a classifier that has not seen the photos.
+        photos: photos to change.
+        shots: numbers of skins to render for each type.
     """
-    changes: dict[str, list[float]] = {name: [] for name in REPEATS}
-    subjects: dict[str, list[str]] = {name: [] for name in REPEATS}
-    for photo, classifier in classifiers.items():
+    pairs: dict[str, list[np.ndarray]] = {name: [] for name in (*RETAKES, RENDERED)}
+
+    def add(name: str, before: np.ndarray, after: np.ndarray) -> None:
+        result = compare(before, after, classifier=classifier)
+        extents = extent_pairs(result.before, result.after)
+        if result.obstacle is None and extents.any():
+            pairs[name].append(extents)
+
+    for photo in photos:
         image = read_image(photo.path)
-        for name in REPEATS:
-            before, after = (sum(classifier.predict(change(image)).extent.values()) for change in REPEATS[name])
-            if before:
-                changes[name].append(abs(after - before) / before)
-                subjects[name].append(photo.subject or str(photo.path))
-    return {name: asdict(_median(values, subjects[name])) for name, values in changes.items() if values}
+        for name, change in RETAKES.items():
+            add(name, image, change(image))
+    for number, label in itertools.product(shots, SCAR_TYPES):
+        seed = _FIRST_SEED + 2 * number
+        one, other = (render_photo(label, seed=seed, size=_SHOT_SIDE, shot=shot).image for shot in (None, seed + 1))
+        add(RENDERED, one, other)
+    return {name: np.array(found).reshape(-1, 2, 4) for name, found in pairs.items()}
 
 
-def _median(values: Sequence[float], subjects: Sequence[str]) -> Estimate:
-    array = np.array(values)
-    return bootstrap(lambda rows: float(np.median(array[rows])), subjects)
+def joined_retakes(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Concatenate several `retaken_extents`."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def repeatability(retakes: Mapping[str, np.ndarray]) -> dict[str, tuple[float, ...]]:
+    """Fit `Calibration.repeatability`, and that under any light, to pairs; empty without pairs.
+
+    The worst of the differences sets each limit.
+    """
+    fitted = {name: fit_repeatability(root_changes(pairs)) for name, pairs in retakes.items() if len(pairs)}
+    if len(fitted) < len(retakes) or not retakes:
+        return {}
+    worst = tuple(map(max, *(fitted[name] for name in RETAKES)))
+    return {"repeatability": worst, "repeatability_any_light": tuple(map(max, worst, fitted[RENDERED]))}
+
+
+def repeat_figures(folds: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    """Compute how well extents repeat, as plain JSON types.
+
+    Args:
+        folds: `retaken_extents` of each fold of a cross-validation, at least 2.
+
+    Returns:
+        By what differs, the number of pairs, the median relative change of the total extent, and the share of pairs in
+            which a change beyond the same light, and any light, would be named, with limits fitted on the other folds.
+    """
+    retakes = joined_retakes(folds)
+    limits = [repeatability(joined_retakes([*folds[:n], *folds[n + 1 :]])) for n in range(len(folds))]
+    figures = {}
+    for name, pairs in retakes.items():
+        if not len(pairs) or not all(limits):
+            continue
+        before, after = pairs[:, 0, -1], pairs[:, 1, -1]
+        beyond = {
+            kind: np.concatenate(
+                [
+                    (root_changes(fold[name]) > limit[kind]).any(axis=1)
+                    for fold, limit in zip(folds, limits, strict=True)
+                ]
+            )
+            for kind in limits[0]
+        }
+        figures[name] = {
+            "pairs": len(pairs),
+            "median_change": float(np.median(np.abs(after - before) / np.maximum(before, after))),
+            **{f"beyond_{kind}": float(named.mean()) for kind, named in beyond.items()},
+        }
+    return {"repeats": figures}
 
 
 class _Row:
