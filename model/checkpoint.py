@@ -22,7 +22,7 @@ from ..datasets.labels import SCAR_TYPES
 from ..datasets.writing.atomic import write_atomically
 from .calibration import Calibration
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 """Version of the card, the evaluation transform and the network. Readers refuse any other version."""
 
 MAX_BYTES: Final = 250_000_000
@@ -92,8 +92,7 @@ class Card:
                 raise CheckpointError(f"the card has unknown fields: {sorted(unknown)}")
             calibration = raw["calibration"]
             for name in ("plausible_thresholds", "repeatability", "repeatability_any_light"):
-                if calibration.get(name) is not None:
-                    calibration[name] = tuple(calibration[name])
+                calibration[name] = None if calibration[name] is None else tuple(calibration[name])
             raw["calibration"] = Calibration(**calibration)
             for name in ("mean", "std", "scar_types"):
                 raw[name] = tuple(raw[name])

@@ -51,8 +51,8 @@ def test_prediction_does_not_load_torch() -> None:
 
 
 def test_package_offers_these_names_alone() -> None:
-    classes = {"BatchSummary", "Classifier", "Context", "Prediction", "TreatmentPlan"}
-    names = {"load", "predict", "predict_folder", *classes}
+    classes = {"BatchSummary", "Classifier", "Comparison", "Context", "Prediction", "TreatmentPlan"}
+    names = {"compare", "load", "predict", "predict_folder", *classes}
     assert set(dir(scarlens)) == {*names, "__version__"}
     assert scarlens.__version__ == metadata.version("scarlens")
     assert all(getattr(scarlens, name).__name__ == name for name in names)

@@ -314,7 +314,7 @@ def _matches(
     found = [np.zeros((2, 0), np.int64)], [np.zeros((2, 0), np.int64)]
     for low in range(0, len(photos), _INDEXED):
         indexed = np.concatenate([photo.descriptors for photo in photos[low : low + _INDEXED]])
-        index = cv2.flann.Index(rooted(indexed), _KD_TREES) if len(indexed) >= _NEIGHBOURS else None
+        index = cv2.flann.Index(_rooted(indexed), _KD_TREES) if len(indexed) >= _NEIGHBOURS else None
         for number in range(low, len(photos)):
             asked = photos[number].descriptors
             for pairs, descriptors in zip(found, (asked, _mirrored(asked)), strict=True):
@@ -330,14 +330,14 @@ def _matches(
 
 def _nearest(index: cv2.flann.Index, descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Match descriptors, uint8 [K, 128], with those of the index; return both numbers, int [M] each."""
-    near, squared = index.knnSearch(rooted(descriptors), _NEIGHBOURS, params=_SEARCH)  # nearest first
+    near, squared = index.knnSearch(_rooted(descriptors), _NEIGHBOURS, params=_SEARCH)  # nearest first
     # A keypoint that looks like any other is as far from its last neighbour as from its first.
     like = (squared < np.maximum(_CLOSE**2, _DISTINCT**2 * squared[:, -1:])) & (near >= 0)
     asked, rank = np.nonzero(like)
     return asked, near[asked, rank]
 
 
-def rooted(descriptors: np.ndarray) -> np.ndarray:
+def _rooted(descriptors: np.ndarray) -> np.ndarray:
     """Return RootSIFT, float32 of norm 1, which matches better (Arandjelovic & Zisserman, CVPR 2012)."""
     sums = descriptors.sum(axis=1, dtype=np.float32, keepdims=True)
     return np.sqrt(descriptors / np.maximum(sums, 1), dtype=np.float32)

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 
-from ...datasets.audit.near_duplicates import rooted
 from ...datasets.transform import shrunk
 
 SIDE: Final = 800
@@ -96,7 +95,10 @@ def _zoom(movement: np.ndarray) -> float:
 
 
 def _keypoints(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return places, float32 [K, 2], and RootSIFT descriptors, float32 [K, 128], after evening out the light."""
+    """Return places, float32 [K, 2], and descriptors, float32 [K, 128], after evening out the light.
+
+    The descriptors are RootSIFT, which matches better (Arandjelovic & Zisserman, CVPR 2012).
+    """
     grey = cv2.createCLAHE(clipLimit=3.0, tileGridSize=(8, 8)).apply(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))
     found, descriptors = cv2.SIFT.create(nfeatures=_KEYPOINTS, contrastThreshold=_CONTRAST).detectAndCompute(
         grey,
@@ -104,7 +106,8 @@ def _keypoints(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
     if descriptors is None:
         return np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32)
-    return np.array([point.pt for point in found], np.float32), rooted(descriptors)
+    rooted = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1))
+    return np.array([point.pt for point in found], np.float32), rooted
 
 
 def _shared_window(
