@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MOSTLY_SKIN: Final = 0.5
 """Minimum share of skin for an out-of-scope photo to be described as skin without such scars."""
 
+_SOME: Final = 0.02
+"""Smallest share of the skin at which a headline names a type beside the label."""
+
 LEAST_NAMED: Final = 0.005
 """Minimum extent for a type to be named besides the most extensive one."""
 
@@ -165,10 +168,19 @@ class Prediction:
 
     @property
     def headline(self) -> str:
-        """The answer in one line, or the reason for abstaining."""
+        """The answer in one sentence, or the reason for abstaining."""
         if self.label is not None:
-            return f"Most probable: {DISPLAY_NAMES[self.label]} scars"
-        assert self.reason is not None  # __post_init__ saw to it
+            others = [name for name in SCAR_TYPES if name != self.label and self.extent[name] >= _SOME]
+            some = f", some {' and '.join(DISPLAY_NAMES[name] for name in others)}" if others else ""
+            agreed = "" if self.contradiction else some
+            return f"Mostly {DISPLAY_NAMES[self.label]} scars{agreed}: {percent(self.probabilities[self.label])} sure"
+        if self.reason == "ambiguous":
+            return f"Can't tell which type: {self._shares()}"
         if self.reason == "out_of_scope" and self.skin >= MOSTLY_SKIN:
-            return "No ice pick, boxcar or rolling scars seen (out_of_scope)"
-        return f"Can't tell: {REASONS[self.reason]} ({self.reason})"
+            return "No ice pick, boxcar or rolling scars seen"
+        assert self.reason is not None  # __post_init__ saw to it
+        return f"Can't tell: {REASONS[self.reason]}"
+
+    def _shares(self) -> str:
+        """Return the plausible types with their probabilities, most probable first."""
+        return ", ".join(f"{DISPLAY_NAMES[name]} {percent(self.probabilities[name])}" for name in self.plausible)

@@ -138,6 +138,17 @@ def test_overlay_that_cannot_be_written_gives_one_error_and_no_answer(tmp_path: 
         assert second["label"] == "rolling"
 
 
+def test_compare_prints_the_comparison_and_writes_the_picture(tmp_path: Path) -> None:
+    printed = in_this_process("compare", BOXCAR, BOXCAR, "--picture", tmp_path / "both.png")
+    assert " of the visible skin" in printed and "nothing about healing" in printed and NOTICE in printed
+    with Image.open(tmp_path / "both.png") as picture:
+        assert picture.width > 2 * 384 and not picture.getexif()
+    compared = json.loads(in_this_process("compare", BOXCAR, EXAMPLES / "rolling.jpg", "--json"))
+    assert compared["obstacle"] == "other_place" and compared["notice"] == NOTICE
+    failed = scarlens("compare", BOXCAR, tmp_path / "none.jpg")
+    assert failed.returncode == 2 and "none.jpg: no such file" in failed.stderr
+
+
 def test_predict_reads_a_photo_from_standard_input(tmp_path: Path) -> None:
     photo = EXAMPLES / "boxcar.jpg"
     with photo.open("rb") as file:

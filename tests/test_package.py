@@ -92,6 +92,7 @@ def test_without_what_the_light_install_lacks_photos_are_still_classified(tmp_pa
 
     examples = ROOT / "datasets" / "rendering" / "examples"
     assert "boxcar" in light("predict", examples / "boxcar.jpg").stdout
+    assert "boxcar" in light("compare", examples / "boxcar.jpg", examples / "boxcar.jpg").stdout
     assert light("batch", examples, "-o", tmp_path / "table.csv").returncode == 3  # for manifest.csv, which is no photo
     assert len((tmp_path / "table.csv").read_text().splitlines()) == 1 + len([*examples.iterdir()])
     refused = light("train", "--out", tmp_path / "run")

@@ -94,6 +94,25 @@ def test_treatments_are_those_of_the_answer(client: TestClient) -> None:
     assert client.post("/treatments", json=request).json() == answer["treatment"]
 
 
+def test_two_photos_are_compared(client: TestClient) -> None:
+    darker = jpeg((np.asarray(Image.open(io.BytesIO(example()))) * 0.8).astype(np.uint8), quality=95)
+    reply = client.post("/compare", files={"before": ("a.jpg", example()), "after": ("b.jpg", darker)}).json()
+    expected = scarlens.compare(example(), darker)
+    assert (reply["headline"], reply["obstacle"]) == (expected.headline, None)
+    for name, change in expected.changes.items():
+        assert reply["changes"][name]["after"] == pytest.approx(change.after, abs=0.02)
+    assert reply["notice"] == NOTICE and "healing" in reply["limits"]
+    assert "treatment" not in reply["before"] and reply["after"]["picture"].startswith("data:image/jpeg;base64,")
+
+
+def test_a_photo_that_cannot_be_compared_is_named(client: TestClient) -> None:
+    reply = client.post("/compare", files={"before": ("a.jpg", example()), "after": ("b.jpg", b"no picture")})
+    assert reply.status_code == 422 and reply.json()["error"].startswith("b.jpg: ")
+    assert client.post("/compare", files={"before": ("a.jpg", example())}).status_code == 422
+    reply = client.post("/compare", files={"before": ("a.jpg", example())}, data={"after": "text"})
+    assert reply.json()["error"].startswith("after: expected an image file")
+
+
 def test_about_names_every_type_and_reason(client: TestClient) -> None:
     about = client.get("/about").json()
     assert tuple(found["name"] for found in about["types"]) == SCAR_TYPES

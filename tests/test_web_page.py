@@ -137,8 +137,12 @@ class Page:
         self.wait(lambda: (self.downloads / name).is_file())
         return (self.downloads / name).read_text()
 
-    def column(self, number: int) -> list[str]:
-        return [row.find_elements(By.CSS_SELECTOR, "th, td")[number].text for row in self.all("#table tbody tr")]
+    def tiles(self, part: str = ".soft") -> list[str]:
+        """Return the name of each photo in the grid, or another part of its tile."""
+        return [tile.text for tile in self.all(f"#grid {part}")]
+
+    def tab(self, words: str) -> None:
+        next(found for found in self.all("[role=tab]") if found.text.startswith(words)).click()
 
 
 @pytest.fixture
@@ -169,7 +173,7 @@ def photos(tmp_path: Path) -> Path:
 def test_one_photo_is_answered(page: Page) -> None:
     page.choose(EXAMPLES / "boxcar.jpg")
     expected = scarlens.predict(EXAMPLES / "boxcar.jpg")
-    assert page.text("#answer h2") == "Most probable: boxcar scars"
+    assert page.text("#answer h2") == "Mostly boxcar scars, some ice pick and rolling: 98 % sure"
     bars = [found.text.split("\n") for found in page.all(".bars li")]
     assert bars[0] == ["boxcar", "plausible", f"{100 * expected.probabilities['boxcar']:.1f} %"]
     assert [lines[0] for lines in bars] == ["boxcar", "ice pick", "rolling"]
@@ -185,34 +189,59 @@ def test_every_claim_names_its_document_and_marks_lead_to_disagreements(page: Pa
     plan = scarlens.predict(EXAMPLES / "ice_pick.jpg").treatment
     assert plan
     page.unfold()
+    number = {document["file"]: f"[{document['number']}]" for document in plan.to_dict()["documents"]}
     claims = [found.text for found in page.all(".claims li")]
     parts = (*plan.types, plan.general)
     expected = [claim for part in parts for claim in part.claims]
     assert len(claims) == len(expected)
     for claim in expected:
-        assert any(claim.says in text and claim.document in text for text in claims), claim
+        assert any(claim.says in text and number[claim.document] in text for text in claims), claim
     outcomes = [found.text for found in page.all(".outcomes tbody td:last-child")]
-    assert len(outcomes) == 8 and all(name.endswith(".txt") for name in outcomes)
+    assert len(outcomes) == 8 and set(outcomes) <= set(number.values())
     assert "30-60 %" in page.text(".outcomes")
     disputed = sum(
         any(found.id in claim.disputed for found in part.disagreements) for part in parts for claim in part.claims
     )
     assert len(page.all(".claims .disputed")) == disputed > 10
     page.all(".claims .disputed")[0].click()
-    target = page.js("return document.querySelector(location.hash)?.textContent")
-    assert target and ".txt" in target
+    target = page.js("return document.querySelector(location.hash)")
+    assert target.is_displayed() and "[00" in target.text
+    target.find_element(By.CSS_SELECTOR, ".cite").click()
+    assert page.js("return document.querySelector(location.hash)").is_displayed()
 
 
-def test_strength_and_choice_of_the_regions(page: Page) -> None:
+def test_a_short_table_stands_beside_the_photo_and_its_marks_open_source_and_wording(page: Page) -> None:
     page.choose(EXAMPLES / "ice_pick.jpg")
-    opacity = "return Number(getComputedStyle(document.querySelector('.layers canvas')).opacity)"
-    before = page.js(opacity)
-    for _ in range(20):
-        page.one(".strength").send_keys(Keys.ARROW_LEFT)
-    assert page.js(opacity) == pytest.approx(before - 0.2)
+    rows = page.all(".brief-table tbody tr")
+    assert len(rows) == 6 and rows[0].text.startswith("TCA CROSS 30-60 % 3-4")
+    mark = rows[0].find_element(By.CSS_SELECTOR, "td:last-child button")
+    mark.click()
+    opened = page.one(f"#{mark.get_attribute('popovertarget')}")
+    assert opened.is_displayed() and "TCA CROSS, 002_" in opened.text and ".txt" in opened.text
+    ActionChains(page.browser).send_keys(Keys.ESCAPE).perform()
+    assert not opened.is_displayed()
+    page.button("read").click()
+    assert "from the documents" in next(found.text for found in page.all(".source") if found.is_displayed())
+
+
+def test_tabs_hold_the_rest_and_the_arrow_keys_change_them(page: Page) -> None:
+    page.choose(EXAMPLES / "boxcar.jpg")
+    titles = [found.text for found in page.all("[role=tab]")]
+    assert [title.partition(" (")[0] for title in titles] == ["All claims", "Disagreements", "About this answer"]
+    assert [found.is_displayed() for found in page.all("[role=tabpanel]")] == [True, False, False]
+    page.tab("Disagreements")
+    page.browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    assert [found.is_displayed() for found in page.all("[role=tabpanel]")] == [False, False, True]
+    page.tell("pregnant", "true")
+    page.wait(lambda: page.all(".cautions"))
+    assert page.one("[role=tab][aria-selected=true]").text == "About this answer"
+
+
+def test_choice_of_the_outlines(page: Page) -> None:
+    page.choose(EXAMPLES / "ice_pick.jpg")
     painted = "return document.querySelector('.layers canvas').toDataURL()"
     pictures = [page.js(painted)]
-    for choice in page.all(".choices label")[1:]:
+    for choice in page.all(".choices label")[1:4]:
         choice.click()
         pictures.append(page.js(painted))
     blank = """const layer = document.querySelector(".layers canvas"), blank = document.createElement("canvas");
@@ -223,12 +252,29 @@ def test_strength_and_choice_of_the_regions(page: Page) -> None:
     assert rolling == empty  # the photo shows no rolling scar: nothing is outlined
     place = "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()"
     assert page.js(place, ".layers img") == page.js(place, ".layers canvas")
+    page.all(".choices label")[4].click()
+    assert not page.one(".layers canvas").is_displayed()
+
+
+def test_photo_zooms_and_moves_by_buttons_and_keys(page: Page) -> None:
+    page.choose(EXAMPLES / "boxcar.jpg")
+    place = "return document.querySelector('.layers').getBoundingClientRect().toJSON()"
+    whole = page.js(place)
+    page.one("button[aria-label='Zoom in']").click()
+    assert page.js(place)["width"] == pytest.approx(1.4 * whole["width"], rel=0.01)
+    page.one(".viewer").send_keys("+", Keys.ARROW_RIGHT)
+    moved = page.js(place)
+    assert moved["width"] == pytest.approx(1.96 * whole["width"], rel=0.01)
+    page.one(".viewer").send_keys(*[Keys.ARROW_LEFT] * 30)
+    assert page.js(place)["left"] == pytest.approx(whole["left"], abs=1) != moved["left"]  # no further than its edge
+    page.one(".viewer").send_keys("0")
+    assert page.js(place)["width"] == whole["width"]
 
 
 @pytest.mark.parametrize(
     ("name", "heading", "says"),
     [
-        ("=dark.png", f"Can't tell: {REASONS['low_quality']}", "No treatments are shown"),
+        ("=dark.png", f"Can't tell: {REASONS['low_quality']}", "No treatments are shown for a photo that was refused"),
         ("cut.jpg", "No answer for this file", "expected a JPEG up to its end marker"),
     ],
 )
@@ -237,13 +283,14 @@ def test_photo_without_an_answer_says_why_and_shows_no_treatment(
 ) -> None:
     page.choose(photos / name)
     assert page.text("#answer h2").startswith(heading) and says in page.text("#answer")
-    assert not page.all(".type") and not page.all(".outcomes")
+    assert not page.all(".type, .outcomes, .brief-table, .bars")
+    assert bool(page.all(".advice img")) == (name == "=dark.png")
 
 
 def test_name_of_a_photo_is_text(page: Page, photos: Path) -> None:
     hostile = next(photos.glob("<img*"))
     page.choose(hostile, photos / "boxcar.jpg")
-    assert hostile.name in page.text("#answer .name") and hostile.name in page.text("#table")
+    assert hostile.name in page.text("#answer .name") and hostile.name in page.text("#grid")
     assert "owned" not in page.browser.title
     assert not page.all("img[src='x']")
 
@@ -260,7 +307,7 @@ def test_photo_can_be_dropped(page: Page) -> None:
     )
     page.wait(lambda: page.all(".bars"))
     assert page.text("#answer .name") == "dropped.jpg"
-    assert page.text("#answer h2") == "Most probable: rolling scars"
+    assert page.text("#answer h2") == scarlens.predict(EXAMPLES / "rolling.jpg").headline
 
 
 # --- the person ------------------------------------------------------------------------------------------------------
@@ -291,7 +338,7 @@ def test_facts_about_the_person_add_cautions(page: Page) -> None:
         for caution in plan.cautions(treatment):
             assert f"{caution.reason} ({caution.number})" in shown
     page.unfold()
-    marked = [found.text for found in page.all(".claims li, .disagreements li, .documents li")]
+    marked = [found.text for found in page.all(".claims li, .documents li")]
     for part in (*plan.types, plan.general):
         for claim in part.claims:
             text = advise(told).marked(claim.says).replace("[AVOID]", "AVOID")
@@ -344,48 +391,70 @@ def test_plan_that_cannot_be_fetched_is_no_refusal(page: Page) -> None:
 # --- many photos -----------------------------------------------------------------------------------------------------
 
 
-def test_many_photos_are_a_table_that_sorts_and_filters(page: Page, photos: Path) -> None:
+def test_many_photos_are_a_grid_that_sorts_and_filters(page: Page, photos: Path) -> None:
     page.choose(*sorted(photos.iterdir()))
     assert page.text("#status") == "All 6 photos answered"
-    assert len(page.all("#table tbody tr")) == 6
-    page.button("Boxcar").click()
-    assert page.one("th[aria-sort]").get_attribute("aria-sort") == "descending"
-    shares = [int(text.split()[0].strip("<>")) for text in page.column(3) if text]
-    assert shares == sorted(shares, reverse=True) and len(shares) == 5
-    assert page.column(0)[0] == "boxcar.jpg"
-    page.one("th[aria-sort] button").click()
-    assert page.column(0)[-1] == "boxcar.jpg"
+    assert len(page.tiles()) == 6
+    Select(page.one("#sort")).select_by_visible_text("most boxcar")
+    assert page.tiles()[0] == "boxcar.jpg" and page.tiles()[-1] == "cut.jpg"
+    Select(page.one("#sort")).select_by_visible_text("name")
+    assert page.tiles() == sorted(page.tiles())
     for value, answers in (
         ("error", {"cannot be read"}),
         ("abstained", {"low quality"}),
         ("ok", {"ice pick", "boxcar", "rolling"}),
     ):
         Select(page.one("#filter")).select_by_value(value)
-        assert set(page.column(1)) == answers
+        assert {re.sub(r" \d+ %", "", text) for text in page.tiles(".verdict")} == answers
     page.one("#search").send_keys("ROLL")
-    assert page.column(0) == ["rolling.jpg"]
+    assert page.tiles() == ["rolling.jpg"]
     assert page.text("#shown") == "1 of 6 photos shown"
 
 
-def test_focus_stays_while_rows_move_and_enter_opens_the_answer(page: Page, photos: Path) -> None:
+def test_focus_stays_while_tiles_move_and_enter_opens_the_answer(page: Page, photos: Path) -> None:
     page.choose(photos / "boxcar.jpg", photos / "ice_pick.jpg", photos / "rolling.jpg")
-    page.button("Ice pick").click()
-    page.js("arguments[0].focus()", page.button("rolling.jpg"))
+    Select(page.one("#sort")).select_by_visible_text("most ice pick")
+    page.js("arguments[0].focus()", next(tile for tile in page.all("#grid button") if "rolling.jpg" in tile.text))
     page.one("#choose").send_keys(str(EXAMPLES / "ice_pick_2.jpg"))
-    page.wait(lambda: len(page.all("#table tr.ok")) == 4)
+    page.wait(lambda: len(page.all("#grid li.ok")) == 4)
     focused = page.browser.switch_to.active_element
-    assert focused.text == "rolling.jpg"
+    assert "rolling.jpg" in focused.text
     focused.send_keys(Keys.ENTER)
-    page.wait(lambda: page.text("#answer h2") == "Most probable: rolling scars")
+    page.wait(lambda: page.text("#answer h2") == scarlens.predict(EXAMPLES / "rolling.jpg").headline)
     page.wait(lambda: page.js("return document.activeElement.id") == "answer")
-    assert page.one("tr[aria-current]").text.startswith("rolling.jpg")
+    assert "rolling.jpg" in page.one("#grid li[aria-current]").text
+
+
+def test_two_photos_are_compared_with_a_slider(page: Page, photos: Path) -> None:
+    same = photos / "darker.png"
+    Image.fromarray((pixels_of(photos / "boxcar.jpg") * 0.8).astype(np.uint8)).save(same)
+    page.choose(photos / "boxcar.jpg", same, photos / "rolling.jpg", photos / "cut.jpg")
+    names = [option.text for option in Select(page.one("#before")).options]
+    assert names == ["boxcar.jpg", "darker.png", "rolling.jpg"]  # those with an answer
+    page.button("Compare").click()
+    page.wait(lambda: page.all(".overlaid"))
+    assert page.text("#comparison h2") == scarlens.compare(photos / "boxcar.jpg", same).headline
+    assert "nothing about healing" in page.text("#comparison") and NOTICE in page.text("#comparison")
+    covered = "return getComputedStyle(document.querySelector('.over')).clipPath"
+    before = page.js(covered)
+    page.one(".slider").send_keys(Keys.ARROW_RIGHT)
+    assert page.js(covered) != before
+    Select(page.one("#after")).select_by_visible_text("rolling.jpg")
+    page.button("Compare").click()
+    page.wait(lambda: "do not seem to show the same place" in page.text("#comparison h2"))
+    assert page.all(".pair .layers") and not page.all(".overlaid")
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def test_all_photos_can_be_removed(page: Page, photos: Path) -> None:
     page.choose(photos / "boxcar.jpg", photos / "ice_pick.jpg")
     page.tell("pregnant", "true")
     page.one("#clear").click()
-    assert not page.all("#table tbody tr") and not page.one("#answer").is_displayed()
+    assert not page.all("#grid li") and not page.one("#answer").is_displayed()
     assert page.text("#told") == "nothing entered, so no cautions"  # the next person is another
 
 
@@ -439,13 +508,14 @@ def test_page_of_an_answer_needs_nothing_else(page: Page) -> None:
     page.tell("skin_type", "5")
     page.tell("pregnant", "true")
     page.settled()
+    page.tab("About")
     page.button("Page (HTML)").click()
     saved = page.downloaded("ice_pick.html")
     assert "<script" not in saved and "http://127" not in saved and "<canvas" not in saved
     assert "003_a987b77342a1f779.txt" in saved and NOTICE in saved and "30-60 %" in saved
     assert "Entered: skin type V, pregnant." in saved
     page.browser.get((page.downloads / "ice_pick.html").as_uri())
-    assert page.text("h2") == "Most probable: ice pick scars"
+    assert page.text("h2") == scarlens.predict(EXAMPLES / "ice_pick.jpg").headline
     assert page.js("return document.querySelector('.layers img').naturalWidth") == 384
     assert not page.all("button") and not page.all(".type[open] .kind:not(.facts, [open])")
     assert page.one(".legend").is_displayed() and len(page.all(".legend .swatch")) == 3
@@ -456,6 +526,7 @@ def test_printed_page_holds_every_claim_about_the_treatments_of_the_type(page: P
     folded = len(page.all("#answer details:not([open])"))
     assert folded > 3
     page.js("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate(680, media="print")
     shown = page.text("#answer")
     plan = scarlens.predict(EXAMPLES / "ice_pick.jpg").treatment
     assert plan
@@ -487,8 +558,10 @@ def test_page_fits_and_can_be_read(page: Page, photos: Path, width: int, scheme:
     page.one("input[name=keloid_history][value=true]").click()
     page.wait(lambda: page.all(".badge.avoid"))
     page.settled()
-    assert page.js("return document.documentElement.scrollWidth") <= width
-    assert page.js(CONTRAST) == []
+    for title in ("All claims", "Disagreements", "About"):
+        page.tab(title)
+        assert page.js("return document.documentElement.scrollWidth") <= width
+        assert page.js(CONTRAST) == []
 
 
 CONTRAST = """
@@ -525,9 +598,9 @@ def test_every_field_has_a_name_and_the_keyboard_reaches_all(page: Page, photos:
           && !part.hasAttribute("aria-labelledby") && !part.hasAttribute("alt")).map((part) => part.outerHTML)"""
     )
     assert nameless == []
-    focused = [page.press_tab() for _ in range(60)]
+    focused = [page.press_tab() for _ in range(110)]
     reached = {part.get_attribute("id") or part.get_attribute("class") for part in focused}
-    assert {"filter", "search", "csv", "clear", "photo", "strength"} <= reached
+    assert {"filter", "sort", "search", "csv", "clear", "photo", "viewer"} <= reached
 
 
 def test_nothing_is_asked_of_other_machines_and_the_console_stays_quiet(page: Page, photos: Path) -> None:
@@ -535,6 +608,9 @@ def test_nothing_is_asked_of_other_machines_and_the_console_stays_quiet(page: Pa
     page.browser.get_log("browser")
     page.open()
     page.choose(photos / "boxcar.jpg", *photos.glob("<img*"))
+    page.button("Compare").click()
+    page.wait(lambda: page.all("#comparison img"))
+    page.tab("About")
     page.button("Page (HTML)").click()
     entries = [json.loads(entry["message"])["message"] for entry in page.browser.get_log("performance")]
     asked = {entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent"}

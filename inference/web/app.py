@@ -1,4 +1,4 @@
-"""The HTTP API and the page: `POST /predict` and `POST /treatments`, described by `/openapi.json`."""
+"""The HTTP API and the page: `POST /predict`, `/compare` and `/treatments`, described by `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, FastAPI, Form, Request
+from fastapi import Depends, FastAPI, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -20,10 +20,12 @@ from starlette.types import ASGIApp
 from ...datasets.errors import ScarlensError
 from ...datasets.labels import DISPLAY_NAMES, SCAR_TYPES
 from ...datasets.reading.reader import MAX_BYTES
+from ...datasets.transform import jpeg_preview
 from ..batch.folder import photo_row
 from ..batch.reading import FileToRead, ReadingProcesses, ReadPhoto
 from ..batch.table import COLUMNS, Row, escaped
 from ..classifier import Classifier
+from ..compare.comparison import LIMITS, compare
 from ..engine import usable_cores
 from ..reasons import NOTICE, REASONS
 from ..regions import hex_colour
@@ -31,7 +33,7 @@ from ..treatments.catalogue import FACT_TOPICS, FIGURES, KINDS, NATURES, SUBJECT
 from ..treatments.cautions import mentions
 from ..treatments.plan import plan
 from .guard import Guard
-from .schema import About, Answer, PhotoForm, Plan, PlanRequest, Problem
+from .schema import About, Answer, ComparedPhotos, PairForm, PhotoForm, Plan, PlanRequest, Problem
 
 PICTURE_SIDE: Final = 1024
 """Longest side in pixels of the picture in an answer."""
@@ -61,8 +63,19 @@ def create_app(classifier: Classifier, *, any_host: bool = False) -> ASGIApp:
 
         Field `photo`: an image file. It stays in memory and is discarded after the reply.
         """
-        file = FileToRead((form.photo.filename or "").encode("utf-8", "surrogatepass"), form.photo.file.read())
-        return _answered(classifier, request.state.processes.read(file), form)
+        return _answered(classifier, request.state.processes.read(_file_to_read(form.photo)), form)
+
+    @app.post("/compare", response_model=ComparedPhotos, responses=_PROBLEMS, dependencies=[Depends(_each_field_once)])
+    def compare_photos(request: Request, form: Annotated[PairForm, Form(media_type="multipart/form-data")]) -> Any:
+        """Compare two photos of one place, at the scale of their pictures in an answer.
+
+        Fields `before` and `after`: image files. They stay in memory and are discarded after the reply.
+        """
+        photos = [request.state.processes.read(_file_to_read(upload)) for upload in (form.before, form.after)]
+        for photo in photos:
+            if photo.photo is None:
+                return _unreadable(classifier, photo)
+        return _compared(classifier, *[photo.photo.preview or b"" for photo in photos])
 
     @app.post("/treatments", response_model=Plan, responses=_PROBLEMS)
     def treatments(request: PlanRequest) -> Any:
@@ -80,7 +93,7 @@ def create_app(classifier: Classifier, *, any_host: bool = False) -> ASGIApp:
         return FileResponse(_PAGE / "index.html")
 
     app.mount("/page", StaticFiles(directory=_PAGE))
-    return Guard(app, large_bodies={"/predict": MAX_BODY}, any_host=any_host)
+    return Guard(app, large_bodies={"/predict": MAX_BODY, "/compare": 2 * MAX_BODY}, any_host=any_host)
 
 
 def _empty_app(size: int) -> FastAPI:
@@ -119,13 +132,32 @@ async def _each_field_once(request: Request) -> None:
 def _answered(classifier: Classifier, photo: ReadPhoto, form: PhotoForm) -> dict[str, Any] | JSONResponse:
     """Return the answer for a photo that was read, or why it could not be."""
     if photo.photo is None:
-        row = photo_row(photo, None, classifier.model_id)
-        return _problem(422, f"{row['path'] or 'the photo'}: {row['reason']}", row)
+        return _unreadable(classifier, photo)
     answer = classifier.predict_framed([photo.photo], context=form.context())[0]
-    picture = (
-        f"data:image/jpeg;base64,{base64.b64encode(photo.photo.preview or b'').decode()}" if form.picture else None
-    )
+    picture = _data_url(photo.photo.preview or b"") if form.picture else None
     return answer.to_dict() | {"row": photo_row(photo, answer, classifier.model_id), "picture": picture}
+
+
+def _unreadable(classifier: Classifier, photo: ReadPhoto) -> JSONResponse:
+    row = photo_row(photo, None, classifier.model_id)
+    return _problem(422, f"{row['path'] or 'the photo'}: {row['reason']}", row)
+
+
+def _compared(classifier: Classifier, before: bytes, after: bytes) -> dict[str, Any]:
+    """Compare two previews, JPEGs of our own making."""
+    result = compare(before, after, classifier=classifier)
+    content: dict[str, Any] = result.to_dict() | {"limits": LIMITS}
+    for name, picture in zip(("before", "after"), result.pictures, strict=True):
+        content[name] |= {"picture": _data_url(jpeg_preview(picture, PICTURE_SIDE))}
+    return content
+
+
+def _file_to_read(upload: UploadFile) -> FileToRead:
+    return FileToRead((upload.filename or "").encode("utf-8", "surrogatepass"), upload.file.read())
+
+
+def _data_url(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def _about(classifier: Classifier) -> dict[str, Any]:
@@ -150,7 +182,11 @@ def _wrong_field(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
-    wrong = "expected an image file" if where == "photo" and first["type"] == "value_error" else first["msg"]
+    wrong = (
+        "expected an image file"
+        if where in ("photo", "before", "after") and first["type"] == "value_error"
+        else first["msg"]
+    )
     return _problem(422, escaped(f"{where}: {wrong}; /openapi.json describes every field"))
 
 

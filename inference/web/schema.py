@@ -50,6 +50,15 @@ class PhotoForm(Person):
     picture: Annotated[bool, Field(description="Whether to return a small picture of the photo.")] = False
 
 
+class PairForm(BaseModel):
+    """Two photos of one place."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    before: Annotated[UploadFile, Field(description="The earlier photo, an image file.")]
+    after: Annotated[UploadFile, Field(description="The later photo, an image file.")]
+
+
 class PlanRequest(Person):
     """The types of an answer, with facts about the person."""
 
@@ -182,8 +191,8 @@ class Row(BaseModel):
     version: str
 
 
-class Answer(BaseModel):
-    """What scarlens says about one photo: information, not a diagnosis."""
+class Seen(BaseModel):
+    """What scarlens sees in one photo: information, not a diagnosis."""
 
     headline: Annotated[str, Field(description="The answer in one line, or the reason for abstaining.")]
     label: Annotated[ScarType | None, Field(description="None if it abstains; see `reason`.")]
@@ -208,16 +217,54 @@ class Answer(BaseModel):
     skin: Annotated[Probability, Field(description="Share of the photo that is skin.")]
     most_seen: Annotated[ScarType | None, Field(description="The type that covers most skin; None if no scar is seen.")]
     contradiction: Annotated[str | None, Field(description="How label and map disagree, in one sentence.")]
-    treatment: Annotated[Plan | None, Field(description="None for a rejected photo.")]
     model_id: str
     version: str
     width: Annotated[int, Field(description="Width of the upright photo in pixels.")]
     height: int
     notice: str
+
+
+class Answer(Seen):
+    """What scarlens says about one photo, and what the documents say about treatment."""
+
+    treatment: Annotated[Plan | None, Field(description="None for a rejected photo.")]
     row: Row
     picture: Annotated[
         str | None, Field(description="The upright photo as a small data URL without metadata, if requested.")
     ] = None
+
+
+class Change(BaseModel):
+    """How far a type extends in two photos of one place."""
+
+    before: Probability
+    after: Probability
+    more_than: Annotated[
+        Literal["nothing", "same_light", "any_light"] | None,
+        Field(description="What cannot explain the change; null if the model's repeatability was not measured."),
+    ]
+
+
+class ComparedPhoto(Seen):
+    """One of two compared photos: the part that both show, or the whole photo if they are not compared."""
+
+    picture: Annotated[str, Field(description="What was compared, as a small data URL without metadata.")]
+
+
+class ComparedPhotos(BaseModel):
+    """What changed between two photos of one place. It says nothing about healing."""
+
+    headline: Annotated[str, Field(description="The answer in one sentence.")]
+    obstacle: Annotated[
+        Literal["other_place", "low_quality", "no_scar"] | None, Field(description="Why the photos are not compared.")
+    ]
+    changes: Annotated[dict[str, Change], Field(description='By type, and "all" of them; empty if not compared.')]
+    before: ComparedPhoto
+    after: ComparedPhoto
+    limits: Annotated[str, Field(description="What the comparison does not say.")]
+    model_id: str
+    version: str
+    notice: str
 
 
 class Problem(BaseModel):

@@ -44,9 +44,11 @@ export async function saveAnswers(photos, person, about, planOf) {
 export function savePage(article, name) {
   const copy = article.cloneNode(true);
   copy.removeAttribute("tabindex");
-  copy.querySelectorAll(".controls, .toolbar").forEach((part) => part.remove());
+  copy.querySelectorAll(".controls, .toolbar, .source").forEach((part) => part.remove());
+  copy.querySelectorAll("button.cite").forEach((mark) => mark.replaceWith(mark.textContent));
   copy.querySelectorAll(CLAIMS).forEach((part) => part.setAttribute("open", ""));
   const layers = copy.querySelector(".layers");
+  layers.removeAttribute("style");
   layers.replaceChildren(element("img", { src: together(article.querySelector(".layers")), alt: layers.querySelector("img").alt }));
   // As text: in this page a <style> that is made by a script would be refused.
   const page = `<!doctype html>
@@ -62,15 +64,14 @@ function ownStyle() {
   return [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]).map((rule) => rule.cssText).join("\n");
 }
 
-/** Return the photo and the colours over it as one picture, as strong as they are shown. */
+/** Return the photo and the outlines over it as one picture. */
 function together(layers) {
   const photo = layers.querySelector("img");
   const colours = layers.querySelector("canvas");
   const canvas = element("canvas", { width: photo.naturalWidth, height: photo.naturalHeight });
   const context = canvas.getContext("2d");
   context.drawImage(photo, 0, 0);
-  context.globalAlpha = Number(colours.style.opacity);
-  context.drawImage(colours, 0, 0, canvas.width, canvas.height);
+  if (!colours.hidden) context.drawImage(colours, 0, 0, canvas.width, canvas.height);
   return canvas.toDataURL("image/jpeg", 0.9);
 }
 

@@ -1,13 +1,15 @@
 // The page: photos come in, are sent to the server on this computer one after the other, and their answers are shown.
 
-import { answerParts } from "./answer.js";
+import { answerParts, isRefused } from "./answer.js";
+import { comparisonParts } from "./compare.js";
 import { element, focusOn } from "./dom.js";
 import { CLAIMS, saveAnswers, savePage, saveTable } from "./downloads.js";
 import { droppedFiles } from "./files.js";
 import { incomplete, summary, told } from "./person.js";
-import { fillTable, shownPhotos } from "./photos.js";
-import { planSections } from "./plan.js";
+import { fillGrid, orders, shownPhotos } from "./photos.js";
+import { briefTable, planSections } from "./plan.js";
 import * as server from "./server.js";
+import { reveal, tabs } from "./tabs.js";
 
 const AT_ONCE = 2; // photos that are sent at a time: the server reads one on each core
 
@@ -17,7 +19,7 @@ const state = {
   photos: [], // { file, name, status: waiting | ok | abstained | error, asked, answer, problem, row }
   chosen: null,
   drawn: null, // the answer that stands in the article
-  view: { column: null, falling: false, filter: "", search: "" },
+  view: { sort: "", filter: "", search: "" },
   plans: new Map(), // what the documents say, by types and person
   turn: 0, // of showing a plan: what an earlier turn waited for is not shown any more
   running: 0,
@@ -31,6 +33,7 @@ async function start() {
     return;
   }
   by("about").textContent = `scarlens ${state.about.version}, model ${state.about.model_id}.`;
+  by("sort").append(...orders(state.about).map(([name, words]) => element("option", { value: name }, words)));
   showTold();
   listen();
   document.body.dataset.ready = "";
@@ -58,10 +61,13 @@ function listen() {
   by("context").addEventListener("submit", (event) => event.preventDefault());
   for (const type of ["input", "change"]) by("context").addEventListener(type, changedContext); // a list may tell only one
   by("filter").addEventListener("change", (event) => look({ filter: event.target.value }));
+  by("sort").addEventListener("change", (event) => look({ sort: event.target.value }));
   by("search").addEventListener("input", (event) => look({ search: event.target.value }));
   by("csv").addEventListener("click", () => saveTable(shown(), state.about));
   by("json").addEventListener("click", () => saveJson(shown()));
   by("clear").addEventListener("click", clear);
+  by("pair").addEventListener("submit", comparePair);
+  by("answer").addEventListener("click", (event) => reveal(document.getElementById(event.target.closest("a[href^='#']")?.hash.slice(1))));
   window.addEventListener("beforeprint", () => openClaims(true));
   window.addEventListener("afterprint", () => openClaims(false));
 }
@@ -116,8 +122,19 @@ async function planOf(photo, person) {
   return plan;
 }
 
-function isRefused(answer) {
-  return answer.label === null && answer.reason !== "ambiguous";
+/** Compare the two photos chosen in the form. */
+async function comparePair(event) {
+  event.preventDefault();
+  const [before, after] = ["before", "after"].map((id) => state.photos[by(id).value]);
+  const article = by("comparison");
+  article.hidden = false;
+  article.setAttribute("aria-busy", "true");
+  const { found, problem } = await server.compare(before, after);
+  article.replaceChildren(...(found
+    ? comparisonParts(found, state.about, [before.name, after.name])
+    : [element("h2", { id: "comparison-title" }, "Not compared"), element("p", { class: "banner" }, problem)]));
+  article.setAttribute("aria-busy", "false");
+  focusOn(article);
 }
 
 function changedContext() {
@@ -135,6 +152,7 @@ function clear() {
   state.plans.clear();
   by("status").textContent = "";
   by("context").reset();
+  by("comparison").hidden = true;
   changedContext();
   show();
   by("choose").focus();
@@ -157,18 +175,19 @@ function shown() {
 
 function look(change) {
   Object.assign(state.view, change);
-  showTable();
+  showGrid();
 }
 
 function show() {
   const done = state.photos.filter((candidate) => candidate.status !== "waiting").length;
   const total = state.photos.length;
+  document.body.toggleAttribute("data-photos", total > 0);
   by("progress").hidden = done === total;
   by("clear").hidden = total === 0;
   by("progress").max = total;
   by("progress").value = done;
   if (total > 0 && done === total) by("status").textContent = total === 1 ? "1 photo answered" : `All ${total} photos answered`;
-  showTable();
+  showGrid();
   showAnswer();
 }
 
@@ -180,20 +199,32 @@ function showTold() {
   by("told").textContent = summary(told(by("context")));
 }
 
-function showTable() {
+function showGrid() {
   by("all").hidden = state.photos.length < 2;
   const photos = shown();
-  fillTable(by("table"), photos, state.view, state.about, {
+  fillGrid(by("grid"), photos, state.about, {
     chosen: state.chosen,
-    sort: (column, falling) => look({ column, falling }),
     open: (photo) => {
       state.chosen = photo;
-      showTable();
+      showGrid();
       showAnswer();
       focusOn(by("answer"));
     },
   });
   by("shown").textContent = photos.length < state.photos.length ? `${photos.length} of ${state.photos.length} photos shown` : "";
+  showPair();
+}
+
+/** Offer the photos that have an answer for comparison, the first two of them at first. */
+function showPair() {
+  const answered = [...state.photos.entries()].filter(([, photo]) => photo.answer);
+  by("pair").hidden = answered.length < 2;
+  if (by("before").options.length === answered.length) return;
+  ["before", "after"].forEach((id, first) => {
+    const chosen = by(id).value;
+    by(id).replaceChildren(...answered.map(([index, photo]) => element("option", { value: index }, photo.name)));
+    by(id).value = answered.some(([index]) => String(index) === chosen) ? chosen : (answered[first]?.[0] ?? "");
+  });
 }
 
 /** Show the chosen photo's answer; what stands there already stays, with what is open and chosen in it. */
@@ -211,24 +242,31 @@ function showAnswer() {
 /** Show what the documents say about the chosen photo's types, for the person entered now. */
 async function showPlan() {
   const turn = (state.turn += 1);
-  const place = by("answer").querySelector(".plan");
-  if (!place) return;
+  const article = by("answer");
+  const [place, brief, about] = [".plan", ".brief", ".about"].map((part) => article.querySelector(part));
+  if (!place || isRefused(state.chosen.answer)) return;
   const person = told(by("context"));
-  const { chosen: photo } = state;
-  const open = new Set([...place.querySelectorAll("details")].filter((part) => part.open).map((part) => part.dataset.name));
-  const known = new Set([...place.querySelectorAll("details")].map((part) => part.dataset.name));
+  const parts = [...place.querySelectorAll("details")];
+  const open = new Map(parts.map((part) => [part.dataset.name, part.open]));
+  const tab = place.querySelector("[aria-selected=true]")?.textContent;
   place.setAttribute("aria-busy", "true"); // greyed: it may be of another person
-  let parts;
+  let plan;
   try {
-    const plan = await planOf(photo, person);
-    parts = plan ? planSections(plan, state.about, summary(person)) : [element("p", { class: "banner" }, "No treatments are shown for a photo that was rejected.")];
+    plan = await planOf(state.chosen, person);
   } catch {
-    parts = [element("p", { class: "banner" }, `The documents' tables cannot be shown: ${server.GONE}.`)];
+    plan = null;
   }
   if (turn !== state.turn) return;
-  place.replaceChildren(...parts);
-  for (const part of place.querySelectorAll("details")) if (known.has(part.dataset.name)) part.open = open.has(part.dataset.name);
   place.setAttribute("aria-busy", "false");
+  if (!plan) {
+    brief.replaceChildren();
+    place.replaceChildren(element("p", { class: "banner" }, `The documents' tables cannot be shown: ${server.GONE}.`), about);
+    return;
+  }
+  const [cautions, ...sections] = planSections(plan, state.about, summary(person));
+  brief.replaceChildren(...briefTable(plan, state.about));
+  place.replaceChildren(cautions, tabs([...sections, about], tab), ...sections, about);
+  for (const part of place.querySelectorAll("details")) part.open = open.get(part.dataset.name) ?? part.open;
 }
 
 function toolbar(photo) {

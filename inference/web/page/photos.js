@@ -1,92 +1,70 @@
-// The table of all photos: thumbnails, sorting by a click on a heading, filtering.
+// The grid of all photos: thumbnails with their answers, sorted and filtered.
 
-import { capital, element, percent } from "./dom.js";
-import { titleOf } from "./answer.js";
+import { element, percent } from "./dom.js";
+import { isRefused, titleOf } from "./answer.js";
 
-/** Return the columns: heading, what to sort by, whether large comes first, and the cell; the photo's own is `name`. */
-function columns(about) {
+/** Return the orders of the grid: name, words, and what to sort by, small first. */
+export function orders(about) {
+  const least = (photo, number) => (photo.answer ? -number(photo.answer) : 1);
   return [
-    { head: "Photo", by: (photo) => photo.name.toLowerCase() },
-    { head: "Answer", by: (photo) => verdict(photo, about), cell: (photo) => verdict(photo, about) },
-    ...about.types.map((type) => ({
-      head: capital(type.title), falling: true,
-      by: (photo) => (photo.answer ? photo.answer.probabilities[type.name] : -1),
-      cell: (photo) => photo.answer && share(photo.answer.probabilities[type.name], type.colour),
-    })),
-    { head: "In scope", falling: true, by: (photo) => (photo.answer ? photo.answer.in_scope : -1), cell: (photo) => photo.answer && percent(photo.answer.in_scope) },
+    ["", "order added", null],
+    ["name", "name", (photo) => photo.name.toLowerCase()],
+    ["answer", "answer", (photo) => verdict(photo, about)],
+    ...about.types.map(({ name, title }) => [name, `most ${title}`, (photo) => least(photo, (answer) => answer.probabilities[name])]),
+    ["extent", "most skin with scars", (photo) => least(photo, (answer) => Object.values(answer.extent).reduce((a, b) => a + b))],
   ];
 }
 
 function verdict(photo, about) {
   if (photo.status === "waiting") return "waiting";
   if (photo.status === "error") return "cannot be read";
-  if (photo.answer.label !== null) return titleOf(photo.answer.label, about);
-  return { out_of_scope: "none of the three", ambiguous: "undecided", low_quality: "low quality" }[photo.answer.reason];
+  const { label, reason } = photo.answer;
+  return label !== null ? titleOf(label, about) : { out_of_scope: "none of the three", ambiguous: "undecided", low_quality: "low quality" }[reason];
 }
 
 /** Return the photos that a choice of status and a piece of a name let through, in the order that was chosen. */
 export function shownPhotos(photos, view, about) {
   const wanted = view.search.toLowerCase();
   const kept = photos.filter((photo) => (!view.filter || photo.status === view.filter) && photo.name.toLowerCase().includes(wanted));
-  if (view.column === null) return kept;
-  const { by } = columns(about)[view.column];
-  const order = view.falling ? -1 : 1;
-  return kept.toSorted((a, b) => (by(a) < by(b) ? -order : by(a) > by(b) ? order : 0));
+  const by = orders(about).find(([name]) => name === view.sort)[2];
+  return by ? kept.toSorted((a, b) => (by(a) < by(b) ? -1 : by(a) > by(b) ? 1 : 0)) : kept;
 }
 
-const rows = new WeakMap(); // photo -> its row, which stays while others come and go: the focus may be in it
+const tiles = new WeakMap(); // photo -> its tile, which stays while others come and go: the focus may be in it
 
-/**
- * Fill the table.
- *
- * `sort(column, falling)` is called for a click on a heading, `open(photo)` for one on a photo's name.
- */
-export function fillTable(table, photos, view, about, { chosen, sort, open }) {
-  const heads = columns(about);
-  const head = table.tHead.rows[0];
-  if (head.cells.length === 0) {
-    head.append(...heads.map((column, index) => element("th", { scope: "col" },
-      element("button", { type: "button", class: "sort", click: () => sort(index, view.column === index ? !view.falling : Boolean(column.falling)) },
-        column.head, element("span", { "aria-hidden": "true" })))));
+/** Fill the grid; `open(photo)` is called for a click on a photo. */
+export function fillGrid(grid, photos, about, { chosen, open }) {
+  const wanted = photos.map((photo) => tileOf(photo, about, photo === chosen, open));
+  if (wanted.length === grid.children.length && wanted.every((tile, index) => tile === grid.children[index])) return;
+  const focused = grid.contains(document.activeElement) ? document.activeElement : null;
+  grid.replaceChildren(...wanted);
+  focused?.focus({ preventScroll: true }); // moving a tile takes the focus from it
+}
+
+/** Return the tile of a photo; it is drawn anew only where the photo has changed. */
+function tileOf(photo, about, isChosen, open) {
+  if (!tiles.has(photo)) tiles.set(photo, { tile: element("li"), status: null });
+  const known = tiles.get(photo);
+  if (known.status !== photo.status) {
+    known.status = photo.status;
+    known.tile.className = photo.status;
+    known.tile.replaceChildren(element("button", { type: "button", class: "photo", click: () => open(photo) },
+      photo.answer ? element("img", { src: photo.answer.picture, alt: "", loading: "lazy" }) : element("span", { class: "no-picture", "aria-hidden": "true" }),
+      element("span", { class: "verdict" }, verdict(photo, about), photo.answer && !isRefused(photo.answer) && sureness(photo.answer, about)),
+      element("span", { class: "soft" }, photo.name)));
   }
-  [...head.cells].forEach((cell, index) => {
-    const order = view.column !== index ? null : view.falling ? "descending" : "ascending";
-    if (order) cell.setAttribute("aria-sort", order);
-    else cell.removeAttribute("aria-sort");
-    cell.querySelector("span").textContent = { descending: " ▼", ascending: " ▲" }[order] ?? "";
+  if (isChosen) known.tile.setAttribute("aria-current", "true");
+  else known.tile.removeAttribute("aria-current");
+  return known.tile;
+}
+
+/** Return how probable the most probable type is, and a bar of all three. */
+function sureness(answer, about) {
+  const parts = about.types.map((type) => {
+    const part = element("span");
+    part.style.width = `${100 * answer.probabilities[type.name]}%`;
+    part.style.backgroundColor = type.colour;
+    return part;
   });
-  const wanted = photos.map((photo) => rowOf(photo, heads, photo === chosen, open));
-  const body = table.tBodies[0];
-  if (wanted.length === body.rows.length && wanted.every((row, index) => row === body.rows[index])) return;
-  const focused = body.contains(document.activeElement) ? document.activeElement : null;
-  body.replaceChildren(...wanted);
-  focused?.focus({ preventScroll: true }); // moving a row takes the focus from it
-}
-
-/** Return the row of a photo; it is drawn anew only where the photo has changed. */
-function rowOf(photo, heads, isChosen, open) {
-  if (!rows.has(photo)) rows.set(photo, { row: element("tr"), status: null, answer: null });
-  const known = rows.get(photo);
-  if (known.status !== photo.status || known.answer !== photo.answer) {
-    Object.assign(known, { status: photo.status, answer: photo.answer });
-    known.row.className = photo.status;
-    known.row.replaceChildren(...heads.map((column, index) =>
-      index === 0 ? element("th", { scope: "row" }, name(photo, open)) : element("td", {}, column.cell(photo))));
-  }
-  if (isChosen) known.row.setAttribute("aria-current", "true");
-  else known.row.removeAttribute("aria-current");
-  return known.row;
-}
-
-function name(photo, open) {
-  return element("button", { type: "button", class: "photo", click: () => open(photo) },
-    photo.answer ? element("img", { src: photo.answer.picture, alt: "", loading: "lazy" }) : element("span", { class: "no-picture", "aria-hidden": "true" }),
-    element("span", {}, photo.name));
-}
-
-function share(value, colour) {
-  const filled = element("span", { class: "filled" });
-  filled.style.width = `${100 * value}%`;
-  filled.style.backgroundColor = colour;
-  return [percent(value), element("span", { class: "bar", "aria-hidden": "true" }, filled)];
+  return [` ${percent(Math.max(...Object.values(answer.probabilities)))}`, element("span", { class: "bar stacked", "aria-hidden": "true" }, parts)];
 }

@@ -7,20 +7,90 @@ const HABITS = ["prevention", "after_care"];
 const CLAIM_ORDER = ["effect", "ideal_for", "caution", "named", "method"];
 const LEADS = { ideal_for: "for: ", caution: "caution: ", method: "method: " };
 
-/** Return the sections of a plan; `about` describes the server, `told` the person. */
+const BRIEF = 6; // rows of the table beside an answer
+
+/** Return the table beside an answer: the treatments that documents name for its type, those with figures first. */
+export function briefTable(plan, about) {
+  const place = { about, marked: marker(plan.avoid, about.mentions), numbers: numbersOf(plan) };
+  const parts = plan.undecided ? plan.types : plan.types.slice(0, 1);
+  return [
+    ...parts.map((part) => briefOf(part, place, Math.floor(BRIEF / parts.length))),
+    element("p", { class: "soft" }, "Claims of five documents, which cite no study for them. A number opens source and wording."),
+  ];
+}
+
+function briefOf(part, place, most) {
+  const hasFigures = (treatment) => treatment.claims.some((claim) => OUTCOMES.some((name) => name in claim.figures));
+  const treatments = part.treatments.filter((treatment) => !HABITS.includes(treatment.kind));
+  const sorted = [...treatments.filter(hasFigures), ...treatments.filter((treatment) => !hasFigures(treatment))];
+  const columns = [
+    ["Improvement", (claims) => values(claims, "improvement_percent")],
+    ["Sessions", (claims) => values(claims, "sessions")],
+    ["Recovery", (claims) => [values(claims, "downtime_days"), values(claims, "recovery_days")].filter(Boolean).join(" / ")],
+  ].filter(([, cell]) => sorted.slice(0, most).some(({ claims }) => cell(claims)));
+  const rest = sorted.length - most;
+  return element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `${part.title}: treatments` },
+    element("table", { class: "brief-table" },
+      element("caption", {}, `${part.title}: what the documents name`, rest > 0 && element("span", { class: "soft" }, ` and ${rest} more below`)),
+      element("thead", {}, element("tr", {}, ["Treatment", ...columns.map(([head]) => head), "Caution", "Source"].map((head) => element("th", { scope: "col" }, head)))),
+      element("tbody", {}, sorted.slice(0, most).map((treatment) => element("tr", {},
+        element("th", { scope: "row" }, treatment.name, badges(treatment)),
+        columns.map(([, cell]) => element("td", {}, cell(treatment.claims))),
+        element("td", {}, cautionOf(part, treatment, place)),
+        element("td", {}, sourcesOf(part, treatment, place)))))));
+}
+
+/** Return a mark that opens the cautions the documents give for a treatment, or a dash. */
+function cautionOf(part, treatment, place) {
+  const claims = treatment.claims.filter((claim) => claim.topic === "caution");
+  if (claims.length === 0) return "–";
+  const lines = claims.map((claim) => element("li", {}, place.marked(claim.says), ` [${place.numbers[claim.document]}]`));
+  return note(`caution-${part.scar_type}-${treatment.id}`, "read", `Read the cautions for ${treatment.name}`, [`Cautions for ${treatment.name}, from the documents`], lines);
+}
+
+/** Return a button that opens a note over the page. */
+function note(id, text, name, head, lines) {
+  return [
+    element("button", { type: "button", class: "cite", popovertarget: id, "aria-label": name }, text), " ",
+    element("div", { id, popover: "auto", class: "source" }, element("p", {}, head), element("ul", {}, lines)),
+  ];
+}
+
+/** Return a mark for each document that names a treatment; a click shows its file and what it says. */
+function sourcesOf(part, treatment, place) {
+  return [...new Set(treatment.claims.map((claim) => claim.document))].sort().map((document) => {
+    const number = place.numbers[document];
+    const claims = treatment.claims.filter((claim) => claim.document === document);
+    const lines = claims.map((claim) => element("li", {}, LEADS[claim.topic] ?? "", place.marked(claim.says)));
+    const head = [element("strong", {}, treatment.name), ", ", document];
+    return note(`source-${part.scar_type}-${treatment.id}-${number}`, `[${number}]`, `Source ${number} of ${treatment.name}`, head, lines);
+  });
+}
+
+/** Return the cautions of a plan and its sections, each to stand behind a tab; `told` describes the person. */
 export function planSections(plan, about, told) {
-  const marked = marker(plan.avoid, about.mentions);
+  const place = { about, marked: marker(plan.avoid, about.mentions), numbers: numbersOf(plan) };
   const parts = plan.types.map((part) => {
     const also = plan.label !== null && part.scar_type !== plan.label;
-    return typeSection(part, also ? `Also plausible: ${part.title.toLowerCase()}` : part.title, { about, marked }, !also);
+    return typeSection(part, also ? `Also plausible: ${part.title.toLowerCase()}` : part.title, place, !also);
   });
+  const all = [...plan.types, plan.general];
+  const number = new Set(all.flatMap((part) => part.disagreements.map((found) => found.id))).size;
   return [
-    plan.undecided && element("p", { class: "banner" }, "Undecided: all plausible types are shown side by side."),
     cautions(plan, told),
-    ...parts,
-    typeSection(plan.general, plan.general.title, { about, marked }, false),
-    documents(plan.documents, marked),
-  ].filter(Boolean);
+    element("section", { "data-tab": "All claims" },
+      plan.undecided && element("p", { class: "banner" }, "Undecided: all plausible types are shown."),
+      parts,
+      typeSection(plan.general, plan.general.title, place, false),
+      documents(plan.documents, place)),
+    element("section", { "data-tab": `Disagreements (${number})` },
+      element("h3", {}, "Where the documents disagree"),
+      all.map((part) => disagreements(part, { ...place, name: part.scar_type ?? "general" }))),
+  ];
+}
+
+function numbersOf(plan) {
+  return Object.fromEntries(plan.documents.map((document) => [document.file, document.number]));
 }
 
 /** Return a function that adds "AVOID" after each mention in a text of a treatment to avoid. */
@@ -57,17 +127,15 @@ function cautions(plan, told) {
     plan.not_told.length > 0 && element("p", {}, `Not given, so no cautions for: ${plan.not_told.join(", ")}.`));
 }
 
-function typeSection(part, title, { about, marked }, open) {
+function typeSection(part, title, plan, open) {
   const name = part.scar_type ?? "general";
-  const shown = new Set(part.disagreements.map((found) => found.id));
-  const place = { name, shown, about, marked };
+  const place = { ...plan, name, shown: new Set(part.disagreements.map((found) => found.id)) };
   return element("details", { class: "type", "data-name": name, open },
     element("summary", {}, element("h3", {}, title)),
     outcomes(part, place),
     element("p", { class: "soft" }, "All claims with their documents, by kind of treatment:"),
-    ...Object.entries(about.kinds).map(([kind, heading]) => claimsOf(part, kind, heading, place)),
-    facts(part, place),
-    disagreements(part, place));
+    ...Object.entries(place.about.kinds).map(([kind, heading]) => claimsOf(part, kind, heading, place)),
+    facts(part, place));
 }
 
 /** Return the table of the figures that documents give, one row for each treatment and document. */
@@ -90,7 +158,7 @@ function outcomes(part, place) {
         element("th", { scope: "row" }, treatment.name, badges(treatment), claims.map((claim) => disputed(claim, place, "disputed")).find(Boolean)),
         columns.map((name) => element("td", {}, values(claims, name))),
         element("td", { class: "wide" }, place.marked(ideal(claims))),
-        element("td", {}, cite(document)))))));
+        element("td", {}, cite(document, place)))))));
   return [element("h4", {}, title), table];
 }
 
@@ -142,7 +210,7 @@ function claimLine(claim, place) {
     LEADS[claim.topic] && element("em", {}, LEADS[claim.topic]),
     figures.length > 0 && element("strong", {}, `${figures.join(", ")}; `),
     place.marked(claim.says), " ",
-    cite(claim.document),
+    cite(claim.document, place),
     disputed(claim, place));
 }
 
@@ -155,11 +223,11 @@ function disputed(claim, place, text = "documents disagree") {
 function disagreements(part, place) {
   if (part.disagreements.length === 0) return null;
   return element("section", { class: "disagreements" },
-    element("h4", {}, "Where the documents disagree"),
+    element("h4", {}, part.title),
     element("ul", {}, part.disagreements.map((found) => element("li", { id: `${place.name}-${found.id}`, tabindex: "-1" },
       element("strong", {}, place.marked(found.subject)), " ",
       element("span", { class: "soft" }, `(${place.about.natures[found.nature]}${found.within_document ? ", within one document" : ""})`),
-      element("ul", {}, found.sides.map((side) => element("li", {}, place.marked(side.says), " ", side.documents.map((file) => [cite(file), " "]))))))));
+      element("ul", {}, found.sides.map((side) => element("li", {}, place.marked(side.says), " ", side.documents.map((file) => [cite(file, place), " "]))))))));
 }
 
 function badges(treatment) {
@@ -171,13 +239,14 @@ function badges(treatment) {
   });
 }
 
-function documents(list, marked) {
+function documents(list, { marked }) {
   return element("section", {},
     element("h3", {}, "The documents"),
     element("ul", { class: "documents" }, list.map((document) =>
-      element("li", {}, cite(document.file), " ", marked(document.title), " ", element("span", { class: "soft" }, "(", marked(document.kind), ")")))));
+      element("li", { id: `document-${document.number}`, tabindex: "-1" }, `[${document.number}] `, element("cite", { class: "cite" }, document.file), " ", marked(document.title), " ", element("span", { class: "soft" }, "(", marked(document.kind), ")")))));
 }
 
-function cite(file) {
-  return element("cite", { class: "cite" }, file);
+/** Return the short mark of a document, which leads to its entry in the list. */
+function cite(file, { numbers }) {
+  return element("a", { class: "cite", href: `#document-${numbers[file]}` }, `[${numbers[file]}]`);
 }

@@ -18,6 +18,20 @@ export async function predict(file, name) {
   }
 }
 
+/** Ask what changed between two photos of one place; returns { found } or { problem }. */
+export async function compare(before, after) {
+  const form = new FormData();
+  form.append("before", before.file, before.name);
+  form.append("after", after.file, after.name);
+  try {
+    const reply = await fetch("compare", { method: "POST", body: form });
+    const content = await reply.json();
+    return reply.ok ? { found: content } : { problem: content.error };
+  } catch {
+    return { problem: GONE };
+  }
+}
+
 /** Ask what the documents say about the types of an answer, with the cautions for the person. */
 export async function treatments(answer, person) {
   const body = JSON.stringify({ label: answer.label, plausible: answer.plausible, ...person });
