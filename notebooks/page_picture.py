@@ -29,8 +29,8 @@ from scarlens.datasets.writing.atomic import write_atomically
 
 HERE: Final = Path(__file__).parent
 EXAMPLES: Final = HERE.parent / "datasets" / "rendering" / "examples"
-PHOTOS: Final = ("ice_pick.jpg", "boxcar.jpg", "rolling.jpg")
-HEIGHT: Final = 1960  # pixels of the page that are shown
+PHOTO: Final = "boxcar_2.jpg"
+HEIGHT: Final = 1180  # pixels of the page that are shown
 DESKTOP, PHONE, GAP = 1100, 390, 40
 CHROMIUM: Final = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -74,15 +74,14 @@ def photographed(address: str, *, width: int, scheme: str) -> Image.Image:
 
 
 def use(browser: webdriver.Chrome, address: str) -> None:
-    """Tell about the person, and choose the photos."""
+    """Tell about the person, and choose a photo."""
     browser.get(address)
     wait = WebDriverWait(browser, 60)
     wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, "body[data-ready]"))
     browser.find_element(By.CSS_SELECTOR, "#person summary").click()
     Select(browser.find_element(By.NAME, "skin_type")).select_by_visible_text("V")
     browser.find_element(By.CSS_SELECTOR, "#person summary").click()
-    browser.find_element(By.ID, "choose").send_keys("\n".join(str(EXAMPLES / name) for name in PHOTOS))
-    wait.until(lambda _: browser.find_element(By.ID, "status").text.startswith("All 3"))
+    browser.find_element(By.ID, "choose").send_keys(str(EXAMPLES / PHOTO))
     wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, ".plan[aria-busy=false] .cautions"))
     browser.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
 

@@ -29,15 +29,18 @@ function briefOf(part, place, most) {
     ["Recovery", (claims) => [values(claims, "downtime_days"), values(claims, "recovery_days")].filter(Boolean).join(" / ")],
   ].filter(([, cell]) => sorted.slice(0, most).some(({ claims }) => cell(claims)));
   const rest = sorted.length - most;
+  // Named roles: on a phone each row is a block, which would else no longer be read as a table.
+  const cell = (label, content) => element("td", { role: "cell", "data-label": label }, content);
   return element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `${part.title}: treatments` },
-    element("table", { class: "brief-table" },
+    element("table", { class: "brief-table", role: "table" },
       element("caption", {}, `${part.title}: what the documents name`, rest > 0 && element("span", { class: "soft" }, ` and ${rest} more below`)),
-      element("thead", {}, element("tr", {}, ["Treatment", ...columns.map(([head]) => head), "Caution", "Source"].map((head) => element("th", { scope: "col" }, head)))),
-      element("tbody", {}, sorted.slice(0, most).map((treatment) => element("tr", {},
-        element("th", { scope: "row" }, treatment.name, badges(treatment)),
-        columns.map(([, cell]) => element("td", {}, cell(treatment.claims))),
-        element("td", {}, cautionOf(part, treatment, place)),
-        element("td", {}, sourcesOf(part, treatment, place)))))));
+      element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, ["Treatment", ...columns.map(([head]) => head), "Caution", "Source"]
+        .map((head) => element("th", { scope: "col", role: "columnheader" }, head)))),
+      element("tbody", { role: "rowgroup" }, sorted.slice(0, most).map((treatment) => element("tr", { role: "row" },
+        element("th", { scope: "row", role: "rowheader" }, treatment.name, badges(treatment)),
+        columns.map(([head, value]) => cell(head, value(treatment.claims))),
+        cell("Caution", cautionOf(part, treatment, place)),
+        cell("Source", sourcesOf(part, treatment, place)))))));
 }
 
 /** Return a mark that opens the cautions the documents give for a treatment, or a dash. */
@@ -56,9 +59,11 @@ function note(id, text, name, head, lines) {
   ];
 }
 
-/** Return a mark for each document that names a treatment; a click shows its file and what it says. */
+/** Return a mark for each document with figures of a treatment, or that names it; a click shows its file and what it says. */
 function sourcesOf(part, treatment, place) {
-  return [...new Set(treatment.claims.map((claim) => claim.document))].sort().map((document) => {
+  const measured = treatment.claims.filter((claim) => OUTCOMES.some((name) => name in claim.figures));
+  const named = measured.length > 0 ? measured : treatment.claims;
+  return [...new Set(named.map((claim) => claim.document))].sort().map((document) => {
     const number = place.numbers[document];
     const claims = treatment.claims.filter((claim) => claim.document === document);
     const lines = claims.map((claim) => element("li", {}, LEADS[claim.topic] ?? "", place.marked(claim.says)));
