@@ -80,7 +80,7 @@ class Comparison:
         if self.obstacle:
             return f"Not compared: {OBSTACLES[self.obstacle]}."
         if self.changes[ALL_TYPES].more_than is None:
-            return "Whether this is a change is unknown: this checkpoint's repeatability was not measured."
+            return "Can't tell whether anything changed: how well extents repeat was not measured for this checkpoint."
         for cause, words in _NO_CAUSE.items():
             found = [name for name, change in self.changes.items() if change.more_than == cause]
             if found:

@@ -42,6 +42,7 @@ MAX_BODY: Final = MAX_BYTES + 100_000
 """Size limit of a request in bytes: one photo and the other fields."""
 
 _PAGE: Final = Path(__file__).with_name("page")
+_EXAMPLE: Final = Path(__file__).parents[2] / "datasets" / "rendering" / "examples" / "boxcar_2.jpg"
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "Malformed request.", "model": Problem},
     403: {"description": "The request came from a page of another site.", "model": Problem},
@@ -91,6 +92,10 @@ def create_app(classifier: Classifier, *, any_host: bool = False) -> ASGIApp:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(_PAGE / "index.html")
+
+    @app.get("/example", include_in_schema=False)
+    async def example() -> FileResponse:
+        return FileResponse(_EXAMPLE)
 
     app.mount("/page", StaticFiles(directory=_PAGE))
     return Guard(app, large_bodies={"/predict": MAX_BODY, "/compare": 2 * MAX_BODY}, any_host=any_host)

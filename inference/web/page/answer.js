@@ -67,7 +67,7 @@ function pictureOf(answer, about) {
   return element("figure", { class: "picture" },
     viewer(layers),
     element("figcaption", {},
-      element("fieldset", { class: "choices controls" }, element("legend", {}, "Outlines"), choices),
+      element("fieldset", { class: "choices controls" }, element("legend", {}, "Outlines ", element("span", { class: "soft" }, "(rough and incomplete: a hint, not a count)")), choices),
       element("p", { class: "legend" }, about.types.map((type) => [swatch(type), `${type.title} `]))));
 }
 
@@ -90,7 +90,7 @@ function findings(answer, about) {
   return element("div", { class: "findings" },
     isRefused(answer) ? advice() : element("ul", { class: "bars", "aria-label": "How probable each type is" }, types.map((type) => bar(type, answer))),
     answer.contradiction && element("p", { class: "banner" }, answer.contradiction),
-    element("p", {}, element("strong", {}, "Outlined: "), seenText(answer, about), "."),
+    !isRefused(answer) && element("p", {}, element("strong", {}, "Seen: "), seenText(answer, about), "."),
     element("div", { class: "brief" }));
 }
 
@@ -98,7 +98,7 @@ function findings(answer, about) {
 function advice() {
   return element("section", { class: "advice" },
     element("h3", {}, "A photo that can be judged"),
-    element("img", { class: "controls", src: "page/better.svg", width: 320, height: 160, alt: "Drawing: a phone a hand's breadth from the cheek, a window to one side." }),
+    element("img", { class: "controls", src: "page/better.svg", width: 320, height: 160, alt: "Drawing, seen from above: the phone faces the cheek, the light comes from the side." }),
     element("ul", {}, ADVICE.map((line) => element("li", {}, line))));
 }
 
@@ -109,7 +109,7 @@ function bar(type, answer) {
   filled.style.backgroundColor = type.colour;
   return element("li", {},
     element("span", { class: "type-name" }, type.title),
-    answer.plausible.includes(type.name) && element("span", { class: "badge plausible" }, "plausible"),
+    answer.plausible.length > 1 && answer.plausible.includes(type.name) && element("span", { class: "badge plausible" }, "plausible"),
     element("span", { class: "value" }, percent(share, 1)),
     element("span", { class: "bar", "aria-hidden": "true" }, filled));
 }
@@ -119,7 +119,7 @@ function aboutAnswer(answer, tools) {
   const lines = [
     `Probability that the photo shows one of the three types: ${percent(answer.in_scope)}.`,
     "Plausible types are designed to include the true type in 90 % of cases. Three expert raters found only about half of all scars in common (Kang et al. 2016, J Drugs Dermatol 15:693).",
-    "Outlines are a hint, not a measurement. Percentages are calibrated on photos that the network had not seen.",
+    "Percentages are calibrated on photos that the network had not seen.",
     `Photo of ${answer.width} × ${answer.height} pixels; model ${answer.model_id}, scarlens ${answer.version}.`,
   ];
   if (isRefused(answer)) lines.unshift("No treatments are shown for a photo that was refused.");

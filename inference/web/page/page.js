@@ -6,7 +6,7 @@ import { element, focusOn } from "./dom.js";
 import { CLAIMS, saveAnswers, savePage, saveTable } from "./downloads.js";
 import { droppedFiles } from "./files.js";
 import { incomplete, summary, told } from "./person.js";
-import { fillGrid, orders, shownPhotos } from "./photos.js";
+import { counts, fillGrid, orders, shownPhotos } from "./photos.js";
 import { briefTable, planSections } from "./plan.js";
 import * as server from "./server.js";
 import { reveal, tabs } from "./tabs.js";
@@ -67,6 +67,8 @@ function listen() {
   by("json").addEventListener("click", () => saveJson(shown()));
   by("clear").addEventListener("click", clear);
   by("pair").addEventListener("submit", comparePair);
+  by("pair").addEventListener("change", (event) => { event.target.dataset.chosen = event.target.value; });
+  by("example").addEventListener("click", async () => add([[await server.example(), "rendered example.jpg"]]));
   by("answer").addEventListener("click", (event) => reveal(document.getElementById(event.target.closest("a[href^='#']")?.hash.slice(1))));
   window.addEventListener("beforeprint", () => openClaims(true));
   window.addEventListener("afterprint", () => openClaims(false));
@@ -126,6 +128,10 @@ async function planOf(photo, person) {
 async function comparePair(event) {
   event.preventDefault();
   const [before, after] = ["before", "after"].map((id) => state.photos[by(id).value]);
+  if (before === after) {
+    by("shown").textContent = "Choose two different photos to compare.";
+    return;
+  }
   const article = by("comparison");
   article.hidden = false;
   article.setAttribute("aria-busy", "true");
@@ -152,6 +158,7 @@ function clear() {
   state.plans.clear();
   by("status").textContent = "";
   by("context").reset();
+  for (const id of ["before", "after"]) delete by(id).dataset.chosen;
   by("comparison").hidden = true;
   changedContext();
   show();
@@ -186,7 +193,7 @@ function show() {
   by("clear").hidden = total === 0;
   by("progress").max = total;
   by("progress").value = done;
-  if (total > 0 && done === total) by("status").textContent = total === 1 ? "1 photo answered" : `All ${total} photos answered`;
+  if (total > 0 && done === total) by("status").textContent = total === 1 ? "1 photo answered" : `All ${total} photos answered: ${counts(state.photos, state.about)}`;
   showGrid();
   showAnswer();
 }
@@ -221,9 +228,9 @@ function showPair() {
   by("pair").hidden = answered.length < 2;
   if (by("before").options.length === answered.length) return;
   ["before", "after"].forEach((id, first) => {
-    const chosen = by(id).value;
+    const chosen = by(id).dataset.chosen ?? answered[first]?.[0];
     by(id).replaceChildren(...answered.map(([index, photo]) => element("option", { value: index }, photo.name)));
-    by(id).value = answered.some(([index]) => String(index) === chosen) ? chosen : (answered[first]?.[0] ?? "");
+    by(id).value = chosen;
   });
 }
 

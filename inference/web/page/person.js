@@ -38,7 +38,7 @@ export function summary(person) {
     { true: "active acne", false: "no active acne" }[person.active_acne],
     { true: "keloid history", false: "no keloid history" }[person.keloid_history],
   ].filter(Boolean);
-  return parts.length ? `entered: ${parts.join(", ")}` : "nothing entered, so no cautions";
+  return parts.length ? `entered: ${parts.join(", ")}` : "nothing entered: cautions not checked";
 }
 
 function isotretinoin(months) {

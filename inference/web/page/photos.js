@@ -15,6 +15,12 @@ export function orders(about) {
   ];
 }
 
+/** Return how many photos have each answer, in words. */
+export function counts(photos, about) {
+  const found = photos.map((photo) => verdict(photo, about));
+  return [...new Set(found)].map((words) => `${found.filter((other) => other === words).length} ${words}`).join(", ");
+}
+
 function verdict(photo, about) {
   if (photo.status === "waiting") return "waiting";
   if (photo.status === "error") return "cannot be read";

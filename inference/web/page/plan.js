@@ -8,6 +8,7 @@ const CLAIM_ORDER = ["effect", "ideal_for", "caution", "named", "method"];
 const LEADS = { ideal_for: "for: ", caution: "caution: ", method: "method: " };
 
 const BRIEF = 6; // rows of the table beside an answer
+const UNNAMED = "unspecified"; // a treatment that a document does not name is of no use at first sight
 
 /** Return the table beside an answer: the treatments that documents name for its type, those with figures first. */
 export function briefTable(plan, about) {
@@ -19,9 +20,10 @@ export function briefTable(plan, about) {
   ];
 }
 
-function briefOf(part, place, most) {
+function briefOf(part, plan, most) {
+  const place = { ...plan, name: part.scar_type, shown: new Set(part.disagreements.map((found) => found.id)) };
   const hasFigures = (treatment) => treatment.claims.some((claim) => OUTCOMES.some((name) => name in claim.figures));
-  const treatments = part.treatments.filter((treatment) => !HABITS.includes(treatment.kind));
+  const treatments = part.treatments.filter((treatment) => !HABITS.includes(treatment.kind) && treatment.id !== UNNAMED);
   const sorted = [...treatments.filter(hasFigures), ...treatments.filter((treatment) => !hasFigures(treatment))];
   const columns = [
     ["Improvement", (claims) => values(claims, "improvement_percent")],
@@ -37,7 +39,7 @@ function briefOf(part, place, most) {
       element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, ["Treatment", ...columns.map(([head]) => head), "Caution", "Source"]
         .map((head) => element("th", { scope: "col", role: "columnheader" }, head)))),
       element("tbody", { role: "rowgroup" }, sorted.slice(0, most).map((treatment) => element("tr", { role: "row" },
-        element("th", { scope: "row", role: "rowheader" }, treatment.name, badges(treatment)),
+        element("th", { scope: "row", role: "rowheader" }, treatment.name, badges(treatment), treatment.claims.map((claim) => disputed(claim, place, "disputed")).find(Boolean)),
         columns.map(([head, value]) => cell(head, value(treatment.claims))),
         cell("Caution", cautionOf(part, treatment, place)),
         cell("Source", sourcesOf(part, treatment, place)))))));

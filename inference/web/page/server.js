@@ -43,3 +43,8 @@ export async function treatments(answer, person) {
 export async function about() {
   return (await fetch("about")).json();
 }
+
+/** Fetch a picture to try the page with. */
+export async function example() {
+  return new File([await (await fetch("example")).blob()], "example.jpg", { type: "image/jpeg" });
+}
