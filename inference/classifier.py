@@ -106,7 +106,8 @@ class Classifier:
         plausible = calibration.plausible(probabilities)
         shown = photo_map(scores.class_map, placement=placement, size=self.card.size)
         sees_scar = most_scar(shown) >= calibration.scar_threshold
-        reason = self._reason(photo.framed, in_scope, sees_scar, float(probabilities.max()))
+        fault = self._fault(photo.framed)
+        reason = "low_quality" if fault else self._reason(in_scope, sees_scar, float(probabilities.max()))
         label = None if reason else plausible[0]
         return Prediction(
             label=label,
@@ -114,6 +115,7 @@ class Classifier:
             in_scope=in_scope,
             plausible=plausible,
             reason=reason,
+            fault=fault,
             regions=shown[: len(SCAR_TYPES)],
             scar_threshold=calibration.scar_threshold,
             extent=extent_of(shown, calibration.scar_threshold),
@@ -125,15 +127,20 @@ class Classifier:
             preview=photo.preview,
         )
 
-    def _reason(self, photo: Framed, in_scope: float, sees_scar: bool, best_probability: float) -> Reason | None:
+    def _fault(self, photo: Framed) -> str | None:
+        """Return what makes a photo impossible to judge, in words."""
         calibration = self.card.calibration
-        if _is_small(photo.placement, self.card.size) or not calibration.judgeable(photo.brightness, photo.sharpness):
-            return "low_quality"
+        if _is_small(photo.placement, self.card.size):
+            return "too small or too narrow"
+        if photo.brightness < calibration.min_brightness:
+            return "too dark"
+        return "too blurred" if photo.sharpness < calibration.min_sharpness else None
+
+    def _reason(self, in_scope: float, sees_scar: bool, best_probability: float) -> Reason | None:
+        calibration = self.card.calibration
         if in_scope < calibration.scope_threshold or not sees_scar:
             return "out_of_scope"
-        if best_probability < calibration.answer_threshold:
-            return "ambiguous"
-        return None
+        return "ambiguous" if best_probability < calibration.answer_threshold else None
 
 
 def _is_small(placement: Placement, size: int) -> bool:

@@ -37,6 +37,7 @@ class Prediction:
         in_scope: probability, 0 to 1, that the photo shows one of the three types at all.
         plausible: conformal prediction set, most probable type first; never empty.
         reason: why the classifier abstains, a key of `REASONS`, or None if there is a label.
+        fault: what is wrong with a photo of low quality: "too small or too narrow", "too dark" or "too blurred".
         regions: float32 [3, h, w], values 0 to 1: the probability that a scar of each of `SCAR_TYPES` is at this place
             of the photo. The remainder to 1 is "no such scar". Row 0 is the photo's top, column 0 its left side.
         scar_threshold: a scar is seen where `regions`, summed over the types, reach this value, 0 to 1.
@@ -69,6 +70,7 @@ class Prediction:
     width: int
     height: int
     preview: bytes | None = None
+    fault: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse contradictory fields."""
@@ -130,6 +132,7 @@ class Prediction:
             "in_scope": self.in_scope,
             "plausible": list(self.plausible),
             "reason": self.reason,
+            "fault": self.fault,
             "regions": [[[round(float(value), 3) for value in row] for row in plane] for plane in self.regions],
             "scar_threshold": self.scar_threshold,
             "extent": dict(self.extent),
@@ -178,6 +181,8 @@ class Prediction:
             return f"Can't tell which type: {self._shares()}"
         if self.reason == "out_of_scope" and self.skin >= MOSTLY_SKIN:
             return "No ice pick, boxcar or rolling scars seen"
+        if self.fault:
+            return f"Can't tell: the photo is {self.fault} to judge"
         assert self.reason is not None  # __post_init__ saw to it
         return f"Can't tell: {REASONS[self.reason]}"
 

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import count, islice
 from pathlib import Path
 
@@ -98,19 +98,38 @@ def test_ambiguous_answer_sets_plans_side_by_side() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "scope", "reason"),
+    ("image", "scope", "reason", "fault"),
     [
-        (photo(), -3.0, "out_of_scope"),
-        (photo(40, 200), 3.0, "low_quality"),
-        (photo(64, 2000), 3.0, "low_quality"),
+        (photo(), -3.0, "out_of_scope", None),
+        (photo(40, 200), 3.0, "low_quality", "too small or too narrow"),
+        (photo(64, 2000), 3.0, "low_quality", "too small or too narrow"),
     ],
 )
-def test_refused_photo_gets_no_treatment(image: np.ndarray, scope: float, reason: str) -> None:
+def test_refused_photo_gets_no_treatment(image: np.ndarray, scope: float, reason: str, fault: str | None) -> None:
     answer = classifier(scope=scope).predict(image)
-    assert answer.label is None and answer.reason == reason
+    assert answer.label is None and (answer.reason, answer.fault) == (reason, fault)
     assert answer.treatment is None
     assert sum(answer.probabilities.values()) == pytest.approx(1)
-    assert f"({reason})" in answer.headline and NOTICE in answer.to_text()
+    assert (fault or "scars seen") in answer.headline and NOTICE in answer.to_text()
+
+
+@pytest.mark.parametrize(("limits", "fault"), [((200.0, 0.0), "too dark"), ((0.0, 99.0), "too blurred")])
+def test_what_is_wrong_with_a_photo_is_named(limits: tuple[float, float], fault: str) -> None:
+    calibration = replace(CALIBRATION, min_brightness=limits[0], min_sharpness=limits[1])
+    answer = Classifier(FixedEngine((2.0, -3.0, -3.0), 3.0, calibration)).predict(photo())
+    assert (answer.reason, answer.fault) == ("low_quality", fault)
+    assert answer.headline == f"Can't tell: the photo is {fault} to judge" and answer.treatment is None
+
+
+@pytest.mark.parametrize(
+    ("logits", "says"),
+    [
+        ((2.0, 1.5, -3.0), "Mostly ice pick scars, some boxcar: 62 % sure"),
+        ((0.1, 0.0, 0.05), "Can't tell which type: ice pick 35 %, rolling 33 %, boxcar 32 %"),
+    ],
+)
+def test_the_answer_is_one_sentence(logits: tuple[float, float, float], says: str) -> None:
+    assert classifier(logits).predict(photo()).headline == says
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from PIL import Image
 
 import scarlens
 from scarlens.datasets.rendering import render_photo
-from scarlens.inference.reasons import NOTICE, REASONS
+from scarlens.inference.reasons import NOTICE
 
 
 def shown(answer: scarlens.Prediction) -> str:
@@ -51,7 +51,7 @@ def test_large_photo_is_shown_small_and_without_metadata() -> None:
 
 def test_refused_photo_is_shown_without_treatment() -> None:
     html = shown(scarlens.predict(np.zeros((200, 200, 3), np.uint8)))
-    assert REASONS["low_quality"] in html and NOTICE in html
+    assert "the photo is too dark to judge" in html and NOTICE in html
     assert "treatment</summary>" not in html and ".txt" not in html
 
 

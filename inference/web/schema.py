@@ -205,6 +205,7 @@ class Seen(BaseModel):
         Field(description="Conformal prediction set, designed to include the true type in 90 % of cases."),
     ]
     reason: Literal["out_of_scope", "ambiguous", "low_quality"] | None
+    fault: Annotated[str | None, Field(description="What is wrong with a photo of low quality, in words.")]
     regions: Annotated[
         list[list[list[Probability]]], Field(description="[3, h, w]: where each type is seen in the upright photo.")
     ]

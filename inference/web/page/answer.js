@@ -67,7 +67,7 @@ function pictureOf(answer, about) {
   return element("figure", { class: "picture" },
     viewer(layers),
     element("figcaption", {},
-      element("fieldset", { class: "choices controls" }, element("legend", {}, "Outlines ", element("span", { class: "soft" }, "(rough and incomplete: a hint, not a count)")), choices),
+      !isRefused(answer) && element("fieldset", { class: "choices controls" }, element("legend", {}, "Outlines ", element("span", { class: "soft" }, "(rough and incomplete: a hint, not a count)")), choices),
       element("p", { class: "legend" }, about.types.map((type) => [swatch(type), `${type.title} `]))));
 }
 
