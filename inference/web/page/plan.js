@@ -139,34 +139,8 @@ function typeSection(part, title, plan, open) {
   const place = { ...plan, name, shown: new Set(part.disagreements.map((found) => found.id)) };
   return element("details", { class: "type", "data-name": name, open },
     element("summary", {}, element("h3", {}, title)),
-    outcomes(part, place),
-    element("p", { class: "soft" }, "All claims with their documents, by kind of treatment:"),
     ...Object.entries(place.about.kinds).map(([kind, heading]) => claimsOf(part, kind, heading, place)),
     facts(part, place));
-}
-
-/** Return the table of the figures that documents give, one row for each treatment and document. */
-function outcomes(part, place) {
-  const rows = part.treatments.flatMap((treatment) =>
-    [...new Set(treatment.claims.filter((claim) => OUTCOMES.some((name) => name in claim.figures)).map((claim) => claim.document))]
-      .map((document) => [treatment, document, treatment.claims.filter((claim) => claim.document === document)]));
-  if (rows.length === 0) {
-    return part.scar_type && element("p", {}, "No document gives a figure for their treatment.");
-  }
-  const columns = OUTCOMES.filter((name) => rows.some(([, , claims]) => values(claims, name)));
-  const ideal = (claims) => claims.filter((claim) => claim.topic === "ideal_for").map((claim) => claim.says).join("; ");
-  const title = "The documents' figures; they cite no study for them";
-  const table = element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `${part.title}: figures` },
-    element("table", { class: "outcomes" },
-      element("caption", { class: "hidden" }, title),
-      element("thead", {}, element("tr", {}, ["Treatment", ...columns.map((name) => capital(place.about.quantities[name])), "Ideal for", "Document"]
-        .map((head) => element("th", { scope: "col" }, head)))),
-      element("tbody", {}, rows.map(([treatment, document, claims]) => element("tr", {},
-        element("th", { scope: "row" }, treatment.name, badges(treatment), claims.map((claim) => disputed(claim, place, "disputed")).find(Boolean)),
-        columns.map((name) => element("td", {}, values(claims, name))),
-        element("td", { class: "wide" }, place.marked(ideal(claims))),
-        element("td", {}, cite(document, place)))))));
-  return [element("h4", {}, title), table];
 }
 
 function values(claims, quantity) {
@@ -180,8 +154,7 @@ function claimsOf(part, kind, heading, place) {
   const sorted = (treatment) => treatment.claims.toSorted((a, b) => CLAIM_ORDER.indexOf(a.topic) - CLAIM_ORDER.indexOf(b.topic));
   const names = treatments.map((treatment, index) => [index > 0 && "; ", treatment.name, badges(treatment)]);
   const rows = treatments.map((treatment) => [[treatment.name, badges(treatment)], sorted(treatment).map((claim) => claimLine(claim, place))]);
-  const hasFigures = treatments.some((treatment) => treatment.claims.some((claim) => OUTCOMES.some((name) => name in claim.figures)));
-  return folded(`${place.name} ${kind}`, heading, names, rows, part.scar_type !== null && !hasFigures && !HABITS.includes(kind));
+  return folded(`${place.name} ${kind}`, heading, names, rows);
 }
 
 function facts(part, place) {
@@ -190,12 +163,12 @@ function facts(part, place) {
     .filter(([, claims]) => claims.length > 0);
   if (topics.length === 0) return null;
   const rows = topics.map(([heading, claims]) => [[heading], claims.map((claim) => claimLine(claim, place))]);
-  return folded(`${place.name} facts`, "Facts", topics.map(([heading], index) => [index > 0 && "; ", heading]), rows, false);
+  return folded(`${place.name} facts`, "Facts", topics.map(([heading], index) => [index > 0 && "; ", heading]), rows);
 }
 
 /** Return a table of names with the lines that belong to each, folded behind a heading and what it holds. */
-function folded(name, heading, names, rows, open) {
-  return element("details", { class: name.endsWith(" facts") ? "kind facts" : "kind", "data-name": name, open },
+function folded(name, heading, names, rows) {
+  return element("details", { class: name.endsWith(" facts") ? "kind facts" : "kind", "data-name": name },
     element("summary", {}, element("h4", {}, heading), " ", element("span", { class: "names" }, names)),
     groups(heading, rows));
 }
