@@ -38,6 +38,12 @@ _MODULES: Final = {
 }
 """Modules whose name is not that of the package with underscores."""
 
+TRAINING: Final = (
+    *("torch", "torchvision", "albumentations", "onnx", "onnxscript", "scikit-learn", "imagehash", "jinja2"),
+    *("pyarrow", "pyyaml", "matplotlib", "tensorboard"),
+)
+"""Packages that a light install lacks."""
+
 _REPEATS: Final = 10  # predictions, of which the median time counts: the first is slow
 
 _AGAIN: Final = "install scarlens again, in a new virtual environment"
@@ -143,9 +149,13 @@ def _python() -> Finding:
 
 
 def _packages() -> list[Finding]:
-    """Check the required packages and versions, without importing them."""
-    installed = _installed()
-    needed = [_package(requirement, installed) for requirement in _required()]
+    """Check the required packages and versions, without importing them. Without torch, the install is a light one."""
+    installed, light = _installed(), find_spec("torch") is None
+    wanted = [requirement for requirement in _required() if not (light and requirement.name in TRAINING)]
+    needed = [_package(requirement, installed) for requirement in wanted]
+    if light:
+        found = "no torch: photos are classified; training needs pip install . in the checkout's folder"
+        needed.append(Finding(subject="light install", found=found))
     return [*needed, *(_extra(name, installed) for name in EXTRAS)]
 
 
@@ -229,6 +239,8 @@ def _telemetry() -> list[Finding]:
 
 
 def _cuda() -> list[Finding]:
+    if find_spec("torch") is None:
+        return []
     # Torch is imported, which takes seconds: it alone knows whether its build and the driver fit each other.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

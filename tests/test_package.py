@@ -1,6 +1,7 @@
 """The package: what an import loads, what an install puts where, and the ways in."""
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import scarlens
+from scarlens.inference.doctor import TRAINING
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "torchvision", "cv2", "albumentations", "onnxruntime", "sklearn", "matplotlib", "pyarrow", "pandas")
@@ -60,6 +62,13 @@ def test_package_offers_these_names_alone() -> None:
         _ = scarlens.train  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def test_every_folder_of_modules_is_installed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    tops = ("datasets", "model", "inference", "training")
+    folders = {found.parent for top in tops for found in (ROOT / top).rglob("__init__.py")}
+    assert {f"scarlens.{'.'.join(folder.relative_to(ROOT).parts)}" for folder in folders} <= set(listed)
+
+
 def test_install_adds_nothing_but_the_package() -> None:
     # A build leaves an egg-info in the checkout; only an install has a RECORD.
     installs = [found for found in metadata.distributions(name="scarlens") if found.read_text("RECORD")]
@@ -81,10 +90,13 @@ def test_the_light_install_asks_for_the_versions_of_the_project() -> None:
     lines = (ROOT / "inference" / "requirements.txt").read_text(encoding="utf-8").splitlines()
     light = {line for line in lines if line and not line.startswith("#")}
     assert light and light <= {*project["dependencies"], *project["optional-dependencies"]["serve"]}
+    without = {re.split("[><=]", line)[0] for line in project["dependencies"] if line not in light}
+    assert without == set(TRAINING)
 
 
 def test_without_what_the_light_install_lacks_photos_are_still_classified(tmp_path: Path) -> None:
     missing = ("torch", "torchvision", "albumentations", "sklearn", "scipy", "matplotlib", "pyarrow", "yaml", "onnx")
+    missing += ("imagehash", "jinja2", "onnxscript", "tensorboard")
     code = f"import sys; sys.modules.update(dict.fromkeys({missing}))\n{COMMAND}"
 
     def light(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -95,5 +107,7 @@ def test_without_what_the_light_install_lacks_photos_are_still_classified(tmp_pa
     assert "boxcar" in light("compare", examples / "boxcar.jpg", examples / "boxcar.jpg").stdout
     assert light("batch", examples, "-o", tmp_path / "table.csv").returncode == 3  # for manifest.csv, which is no photo
     assert len((tmp_path / "table.csv").read_text().splitlines()) == 1 + len([*examples.iterdir()])
+    healthy = light("doctor")
+    assert healthy.returncode == 0 and "light install: no torch" in healthy.stdout, healthy.stdout
     refused = light("train", "--out", tmp_path / "run")
     assert refused.returncode == 2 and "this command needs" in refused.stderr and "pip install ." in refused.stderr
