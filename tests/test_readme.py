@@ -79,7 +79,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if label != "out_of_scope":
             shutil.copytree(tmp_path / "rendered" / label, tmp_path / "other_people" / folder)
     shutil.copytree(tmp_path / "photos", tmp_path / "archive")
-    shutil.copy(ROOT / "datasets" / "rendering" / "examples" / "boxcar.jpg", tmp_path / "cheek.jpg")
+    for name in ("cheek", "before", "after"):
+        shutil.copy(ROOT / "datasets" / "rendering" / "examples" / "boxcar.jpg", tmp_path / f"{name}.jpg")
     (tmp_path / "datasets").symlink_to(ROOT / "datasets")
     (tmp_path / "bin").mkdir()
     for name, program in (("scarlens", SCARLENS), ("pip", "#!/bin/sh\nexit 0\n")):

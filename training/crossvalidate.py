@@ -38,7 +38,7 @@ from scarlens.training.measure.map_figures import (
     joined_retakes,
     map_figures,
     npz,
-    repeat_figures,
+    retake_figures,
     retaken_extents,
     score_cells,
 )
@@ -219,7 +219,7 @@ def _measure_folds(
     write_atomically(out / RETAKES_FILE, npz(joined_retakes(retakes)))
     figures |= _trust(done, calibrations, everything, decided)
     figures |= _maps(done, calibrations, begun["folds"], setup.readings)
-    figures |= repeat_figures(retakes)
+    figures |= retake_figures(retakes)
     write_report(out, figures, everything, decided, seen_in=lambda row: _seen(done, calibrations, row))
     shutil.rmtree(out / VIEWS_FOLDER, ignore_errors=True)  # gigabytes that nothing needs any more
     return figures

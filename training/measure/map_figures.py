@@ -199,7 +199,7 @@ def repeatability(retakes: Mapping[str, np.ndarray]) -> dict[str, tuple[float, .
     return {"repeatability": worst, "repeatability_any_light": tuple(map(max, worst, fitted[RENDERED]))}
 
 
-def repeat_figures(folds: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+def retake_figures(folds: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
     """Compute how well extents repeat, as plain JSON types.
 
     Args:
@@ -230,7 +230,7 @@ def repeat_figures(folds: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
             "median_change": float(np.median(np.abs(after - before) / np.maximum(before, after))),
             **{f"beyond_{kind}": float(named.mean()) for kind, named in beyond.items()},
         }
-    return {"repeats": figures}
+    return {"retakes": figures}
 
 
 class _Row:
