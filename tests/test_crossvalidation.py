@@ -87,7 +87,7 @@ def test_a_fold_is_decided_by_the_scores_of_the_others(finished: Path) -> None:
 def test_held_out_changes_give_the_quality_its_limits(finished: Path, tiny_config: TrainConfig) -> None:
     held_out = read_held_out(finished / "predictions.csv", tiny_config)
     assert set(held_out.changed) > {"original", "blur_5", "darkness_1"}
-    plain = calibrated(HeldOut(held_out.scored), fitted_on="a test")
+    plain = calibrated(HeldOut(held_out.scored, retakes=held_out.retakes), fitted_on="a test")
     limited = calibrated(held_out, fitted_on="a test")
     assert plain.min_brightness == plain.min_sharpness == 0.0
     assert replace(limited, min_brightness=0.0, min_sharpness=0.0) == plain

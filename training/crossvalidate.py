@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from scarlens.datasets.annotations.readings import Reading, read_readings
-from scarlens.datasets.labels import UNTYPED
+from scarlens.datasets.labels import SCAR_TYPES, UNTYPED
 from scarlens.datasets.photos import LabelledPhoto, measured_and_extra
 from scarlens.datasets.splits import grouped_folds, refuse_parted
 from scarlens.datasets.writing.atomic import write_atomically
@@ -54,8 +54,8 @@ from scarlens.training.measure.stress import ALL_CHANGES, ORIGINAL, score_change
 from scarlens.training.run import Team, TrainingError
 from scarlens.training.train import VIEWS_FOLDER, fit, with_validation
 
-SHOTS: Final = 6
-"""Number of skins of each type that each fold renders under two lights."""
+MOST_SHOTS: Final = 6
+"""Maximum number of skins of each type that a fold renders under two lights; a small fold renders fewer."""
 
 LISTED: Final = 6
 """Number of photos with the best and the worst map in the report."""
@@ -246,14 +246,14 @@ def _maps(
 
 def _retakes(folds: Sequence[Fold], calibrations: Sequence[Calibration]) -> list[dict[str, np.ndarray]]:
     """Return `retaken_extents` for each fold, of the photos of the three types that it held out."""
-    return [
-        retaken_extents(
-            judge(TorchEngine(*network_of(fold.checkpoint)), calibration),
-            [photo for photo in fold.held_out.scored.photos if photo.type_index >= 0],
-            shots=range(number * SHOTS, (number + 1) * SHOTS),
-        )
-        for number, (fold, calibration) in enumerate(zip(folds, calibrations, strict=False))
-    ]
+    found = []
+    for number, (fold, calibration) in enumerate(zip(folds, calibrations, strict=False)):
+        photos = [photo for photo in fold.held_out.scored.photos if photo.type_index >= 0]
+        shots = min(MOST_SHOTS, len(photos) // len(SCAR_TYPES))
+        classifier = judge(TorchEngine(*network_of(fold.checkpoint)), calibration)
+        first = number * MOST_SHOTS
+        found.append(retaken_extents(classifier, photos, shots=range(first, first + shots)))
+    return found
 
 
 def _changed(

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -235,14 +234,43 @@ def read_photos(
     """
     processes = ReadingProcesses(root, size, workers=workers)
     remaining = iter(files)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="reading")
+    # Not concurrent.futures: an interruption inside its `wait` can leave a future locked, and then nothing ends.
+    asked: SimpleQueue[FileToRead | None] = SimpleQueue()
+    ready: SimpleQueue[ReadPhoto | Exception] = SimpleQueue()
+    threads = [threading.Thread(target=_read_all, args=(processes, asked, ready), daemon=True) for _ in range(workers)]
     try:
-        pending = {pool.submit(processes.read, file) for file in islice(remaining, ahead)}
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            pending |= {pool.submit(processes.read, file) for file in islice(remaining, len(done))}
-            yield [future.result() for future in done]
+        for thread in threads:
+            thread.start()
+        waiting = _ask(asked, islice(remaining, ahead))
+        while waiting:
+            done = [ready.get()]
+            while not ready.empty():
+                done.append(ready.get())
+            waiting += _ask(asked, islice(remaining, len(done))) - len(done)
+            if error := next((found for found in done if isinstance(found, Exception)), None):
+                raise error
+            yield [photo for photo in done if isinstance(photo, ReadPhoto)]
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
         processes.close()
-        pool.shutdown()
+        for _ in threads:
+            asked.put(None)
+
+
+def _ask(asked: SimpleQueue[FileToRead | None], files: Iterable[FileToRead]) -> int:
+    """Put files into the queue; return their number."""
+    count = 0
+    for file in files:
+        asked.put(file)
+        count += 1
+    return count
+
+
+def _read_all(
+    processes: ReadingProcesses, asked: SimpleQueue[FileToRead | None], ready: SimpleQueue[ReadPhoto | Exception]
+) -> None:
+    """Read files until there is None."""
+    while (file := asked.get()) is not None:
+        try:
+            ready.put(processes.read(file))
+        except Exception as error:  # raised again by the thread that asked
+            ready.put(error)
