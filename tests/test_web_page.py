@@ -553,7 +553,7 @@ def test_printed_page_holds_every_claim_about_the_treatments_of_the_type(page: P
 # --- for everybody ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+@pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_fits_and_can_be_read(page: Page, photos: Path, width: int, scheme: str) -> None:
     page.emulate(width, features=[{"name": "prefers-color-scheme", "value": scheme}])
