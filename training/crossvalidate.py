@@ -54,8 +54,8 @@ from scarlens.training.measure.stress import ALL_CHANGES, ORIGINAL, score_change
 from scarlens.training.run import Team, TrainingError
 from scarlens.training.train import VIEWS_FOLDER, fit, with_validation
 
-MOST_SHOTS: Final = 6
-"""Maximum number of skins of each type that a fold renders under two lights; a small fold renders fewer."""
+SHOTS: Final = 6
+"""Number of skins of each type that a fold renders under two lights, unless it holds out fewer photos: then 1."""
 
 LISTED: Final = 6
 """Number of photos with the best and the worst map in the report."""
@@ -249,9 +249,9 @@ def _retakes(folds: Sequence[Fold], calibrations: Sequence[Calibration]) -> list
     found = []
     for number, (fold, calibration) in enumerate(zip(folds, calibrations, strict=False)):
         photos = [photo for photo in fold.held_out.scored.photos if photo.type_index >= 0]
-        shots = min(MOST_SHOTS, len(photos) // len(SCAR_TYPES))
+        shots = SHOTS if len(photos) >= SHOTS * len(SCAR_TYPES) else 1
         classifier = judge(TorchEngine(*network_of(fold.checkpoint)), calibration)
-        first = number * MOST_SHOTS
+        first = number * SHOTS
         found.append(retaken_extents(classifier, photos, shots=range(first, first + shots)))
     return found
 
