@@ -1,1 +1,1 @@
-"""Two photos of one place go in; out comes what changed beyond what light, zoom and compression explain."""
+"""Two photos of one place go in; out comes what changed beyond what brightness, zoom and compression explain."""

@@ -22,7 +22,7 @@ Obstacle = Literal["other_place", "low_quality", "no_scar"]
 Cause = Literal["nothing", "same_light", "any_light"]
 
 _NO_CAUSE: Final[dict[str | None, str]] = {
-    "any_light": "more than light, zoom and compression explain",
+    "any_light": "more than brightness, zoom and compression explain, and more than most changes of light do",
     "same_light": "more than brightness, zoom and compression explain, but light from another side could",
 }
 
@@ -33,7 +33,7 @@ OBSTACLES: Final[dict[str, str]] = {
 }
 """Every reason for not comparing two photos, with the sentence a user reads."""
 
-LIMITS: Final = "This says nothing about healing. Compare photos taken in the same light: other light hides scars."
+LIMITS: Final = "This says nothing about healing. Use the same light: light from another side can hide every scar."
 
 ALL_TYPES: Final = "all"
 """Name of the change of all three types together."""
@@ -48,7 +48,7 @@ class Change(NamedTuple):
         before: share of the visible skin in the first photo, 0 to 1.
         after: share of the visible skin in the second photo.
         more_than: what cannot explain the change: "same_light" (brightness, zoom and compression), "any_light" (those,
-            and light from another side), or "nothing"; None if the checkpoint's repeatability was not measured.
+            and most light from other sides), or "nothing"; None if the checkpoint's repeatability was not measured.
     """
 
     before: float

@@ -32,7 +32,7 @@ function overlaid(before, after) {
 
 function extents(found, about) {
   const rows = about.types.map((type) => [[swatch(type), type.title], found.before.extent[type.name], found.after.extent[type.name], found.changes[type.name]]);
-  const told = { any_light: "changed", same_light: "changed, or lit from another side", nothing: "no change to speak of" };
+  const told = { any_light: "changed", same_light: "changed, or lit from another side", nothing: "none beyond chance" };
   return element("table", {},
     element("caption", {}, "Share of the visible skin"),
     element("thead", {}, element("tr", {}, ["Type", "earlier", "later", "Change"].map((head) => element("th", { scope: "col" }, head)))),
