@@ -167,7 +167,7 @@ def compare(
     ] = None,
     checkpoint: Checkpoint = None,
 ) -> None:
-    """Compare two photos of one place. Says whether scars changed by more than brightness, zoom and compression explain."""
+    """Compare two photos of one place. Says if scars changed by more than brightness, zoom and compression explain."""
     from .compare.comparison import compare as compare_photos
     from .regions import write_picture
 
