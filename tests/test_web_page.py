@@ -216,6 +216,7 @@ def test_a_short_table_stands_beside_the_photo_and_its_marks_open_source_and_wor
     mark.click()
     opened = page.one(f"#{mark.get_attribute('popovertarget')}")
     assert opened.is_displayed() and "TCA CROSS, 003_" in opened.text and ".txt" in opened.text
+    assert "improvement 30-60 %" in opened.text
     ActionChains(page.browser).send_keys(Keys.ESCAPE).perform()
     assert not opened.is_displayed()
     page.button("read").click()

@@ -22,7 +22,7 @@ export function briefTable(plan, about) {
 
 function briefOf(part, plan, most) {
   const place = { ...plan, name: part.scar_type, shown: new Set(part.disagreements.map((found) => found.id)) };
-  const hasFigures = (treatment) => treatment.claims.some((claim) => OUTCOMES.some((name) => name in claim.figures));
+  const hasFigures = (treatment) => treatment.claims.some(isMeasured);
   const treatments = part.treatments.filter((treatment) => !HABITS.includes(treatment.kind) && treatment.id !== UNNAMED);
   const sorted = [...treatments.filter(hasFigures), ...treatments.filter((treatment) => !hasFigures(treatment))];
   const columns = [
@@ -45,11 +45,15 @@ function briefOf(part, plan, most) {
         cell("Source", sourcesOf(part, treatment, place)))))));
 }
 
+function isMeasured(claim) {
+  return OUTCOMES.some((name) => name in claim.figures);
+}
+
 /** Return a mark that opens the cautions the documents give for a treatment, or a dash. */
 function cautionOf(part, treatment, place) {
   const claims = treatment.claims.filter((claim) => claim.topic === "caution");
   if (claims.length === 0) return "–";
-  const lines = claims.map((claim) => element("li", {}, place.marked(claim.says), ` [${place.numbers[claim.document]}]`));
+  const lines = claims.map((claim) => claimLine(claim, place));
   return note(`caution-${part.scar_type}-${treatment.id}`, "read", `Read the cautions for ${treatment.name}`, [`Cautions for ${treatment.name}, from the documents`], lines);
 }
 
@@ -63,12 +67,12 @@ function note(id, text, name, head, lines) {
 
 /** Return a mark for each document with figures of a treatment, or that names it; a click shows its file and what it says. */
 function sourcesOf(part, treatment, place) {
-  const measured = treatment.claims.filter((claim) => OUTCOMES.some((name) => name in claim.figures));
+  const measured = treatment.claims.filter(isMeasured);
   const named = measured.length > 0 ? measured : treatment.claims;
   return [...new Set(named.map((claim) => claim.document))].sort().map((document) => {
     const number = place.numbers[document];
     const claims = treatment.claims.filter((claim) => claim.document === document);
-    const lines = claims.map((claim) => element("li", {}, LEADS[claim.topic] ?? "", place.marked(claim.says)));
+    const lines = claims.map((claim) => claimLine(claim, place));
     const head = [element("strong", {}, treatment.name), ", ", document];
     return note(`source-${part.scar_type}-${treatment.id}-${number}`, `[${number}]`, `Source ${number} of ${treatment.name}`, head, lines);
   });
