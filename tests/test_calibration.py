@@ -13,6 +13,7 @@ from scarlens.model.calibration import (
     MAX_QUALITY_REFUSALS,
     Calibration,
     fit_calibration,
+    fit_repeatability,
     least_judgeable,
     sigmoid,
     softmax,
@@ -333,3 +334,10 @@ def test_a_quality_limit_refuses_hardly_any_photo_as_it_is() -> None:
     quality = np.linspace(1.0, 100.0, 200)
     limit = least_judgeable(quality, quality > 50.0, np.ones(200, bool))
     assert 0.0 < (quality < limit).mean() <= MAX_QUALITY_REFUSALS + 1 / 200
+
+
+def test_in_95_percent_of_unchanged_pairs_no_limit_is_exceeded() -> None:
+    changes = np.abs(np.random.default_rng(7).normal(size=(4000, 4))) * [0.01, 0.05, 0.1, 0.2]
+    limits = np.array(fit_repeatability(changes))
+    assert (changes > limits).any(axis=1).mean() == pytest.approx(0.05, abs=0.002)
+    assert limits / limits[0] == pytest.approx([1, 5, 10, 20], rel=0.1)  # in proportion to the spreads
