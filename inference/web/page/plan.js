@@ -21,7 +21,7 @@ export function briefTable(plan, about) {
 }
 
 function briefOf(part, plan, most) {
-  const place = { ...plan, name: part.scar_type, shown: new Set(part.disagreements.map((found) => found.id)) };
+  const place = placeOf(part, plan);
   const hasFigures = (treatment) => treatment.claims.some(isMeasured);
   const treatments = part.treatments.filter((treatment) => !HABITS.includes(treatment.kind) && treatment.id !== UNNAMED);
   const sorted = [...treatments.filter(hasFigures), ...treatments.filter((treatment) => !hasFigures(treatment))];
@@ -96,8 +96,13 @@ export function planSections(plan, about, told) {
       documents(plan.documents, place)),
     element("section", { "data-tab": `Disagreements (${number})` },
       element("h3", {}, "Where the documents disagree"),
-      all.map((part) => disagreements(part, { ...place, name: part.scar_type ?? "general" }))),
+      all.map((part) => disagreements(part, placeOf(part, place)))),
   ];
+}
+
+/** Return what the lines of a part need to know: its name, its disagreements, and what holds for the whole plan. */
+function placeOf(part, plan) {
+  return { ...plan, name: part.scar_type ?? "general", shown: new Set(part.disagreements.map((found) => found.id)) };
 }
 
 function numbersOf(plan) {
@@ -139,9 +144,8 @@ function cautions(plan, told) {
 }
 
 function typeSection(part, title, plan, open) {
-  const name = part.scar_type ?? "general";
-  const place = { ...plan, name, shown: new Set(part.disagreements.map((found) => found.id)) };
-  return element("details", { class: "type", "data-name": name, open },
+  const place = placeOf(part, plan);
+  return element("details", { class: "type", "data-name": place.name, open },
     element("summary", {}, element("h3", {}, title)),
     ...Object.entries(place.about.kinds).map(([kind, heading]) => claimsOf(part, kind, heading, place)),
     facts(part, place));
