@@ -160,6 +160,7 @@ function clear() {
   by("context").reset();
   for (const id of ["before", "after"]) delete by(id).dataset.chosen;
   by("comparison").hidden = true;
+  by("comparison").replaceChildren();
   changedContext();
   show();
   by("choose").focus();
