@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from scarlens.cli import app
 from scarlens.datasets.labels import SCAR_TYPES
 from scarlens.datasets.photos import LabelledPhoto
+from scarlens.model.checkpoint import load_checkpoint
 from scarlens.training import crossvalidate as module
 from scarlens.training.config import TrainConfig
 from scarlens.training.crossvalidate import crossvalidate, other_folds_calibrations
@@ -17,14 +20,40 @@ from scarlens.training.measure.scores import ScoredPhotos, changes_csv, read_cha
 from scarlens.training.measure.stress import ALL_CHANGES, score_changes
 
 
+def run(command: str, data: Path, *arguments: object) -> str:
+    """Run a command on labelled photos in this process, and return what it printed."""
+    words = [command, "--data", data / "manifest.csv", "--out-of-scope", "out_of_scope", *arguments]
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
 @pytest.fixture(scope="module")
-def finished(
-    rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The folder of a finished cross-validation."""
+def config(tiny_config: TrainConfig) -> TrainConfig:
+    return replace(tiny_config, epochs=1, validation_fraction=0.0)
+
+
+@pytest.fixture(scope="module")
+def finished(rendered_folder: Path, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished cross-validation, with what it printed."""
     out = tmp_path_factory.mktemp("cv")
-    crossvalidate(rendered_photos, tiny_config, out, folds=2, repeats=2)
+    (out / "settings.yaml").write_text(config.to_yaml())
+    settings = ("--config", out / "settings.yaml", "--folds", 2, "--repeats", 2)
+    (out / "printed.txt").write_text(run("crossvalidate", rendered_folder, "--out", out, *settings, "--json"))
     return out
+
+
+def test_the_command_prints_grouped_figures_and_train_calibrates_on_its_scores(
+    finished: Path, rendered_folder: Path, tmp_path: Path
+) -> None:
+    figures = json.loads((finished / "printed.txt").read_text().splitlines()[-1])
+    assert figures == json.loads((finished / "metrics.json").read_text())
+    accuracy = figures["types"]["accuracy"]
+    assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
+    assert set(figures["scope_auroc"]) == {"out_of_scope"}
+    out, scores = tmp_path / "run", finished / "predictions.csv"
+    run("train", rendered_folder, "--out", out, "--config", finished / "settings.yaml", "--calibrate-on", scores)
+    assert load_checkpoint(out / "model.safetensors")[1].calibration.fitted_on == "cross-validation: 48 scores"
 
 
 def test_report_holds_what_the_folds_measured(finished: Path, rendered_photos: list[LabelledPhoto]) -> None:
@@ -52,7 +81,7 @@ def test_each_fold_keeps_the_scores_of_its_changed_photos(finished: Path) -> Non
 
 
 def test_second_start_scores_changed_photos_only_where_something_changed(
-    finished: Path, rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+    finished: Path, rendered_photos: list[LabelledPhoto], config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = json.loads((finished / "metrics.json").read_text())
     stale = finished / "repeat_0_fold_1" / CHANGES_FILE
@@ -67,7 +96,7 @@ def test_second_start_scores_changed_photos_only_where_something_changed(
         return score_changes(*arguments, **keywords)
 
     monkeypatch.setattr(module, "score_changes", counted)
-    after = crossvalidate(rendered_photos, tiny_config, finished, folds=2, repeats=2, resume=True)
+    after = crossvalidate(rendered_photos, config, finished, folds=2, repeats=2, resume=True)
     assert calls == [1]
     assert after["invariance"] == before["invariance"]
     assert after["corruptions"] == before["corruptions"]
@@ -84,8 +113,8 @@ def test_a_fold_is_decided_by_the_scores_of_the_others(finished: Path) -> None:
     assert again[0] == first and again[1] != second
 
 
-def test_held_out_changes_give_the_quality_its_limits(finished: Path, tiny_config: TrainConfig) -> None:
-    held_out = read_held_out(finished / "predictions.csv", tiny_config)
+def test_held_out_changes_give_the_quality_its_limits(finished: Path, config: TrainConfig) -> None:
+    held_out = read_held_out(finished / "predictions.csv", config)
     assert set(held_out.changed) > {"original", "blur_5", "darkness_1"}
     plain = calibrated(HeldOut(held_out.scored, retakes=held_out.retakes), fitted_on="a test")
     limited = calibrated(held_out, fitted_on="a test")

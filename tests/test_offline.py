@@ -54,8 +54,8 @@ class Watched:
         self.environment = {**kept, "HOME": str(self.home), "CONTACTS": str(self.contacts), "PYTHONPATH": paths}
 
     def command(self, *arguments: object) -> list[str]:
-        strace = shutil.which("strace")
-        tracing = [strace, "-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-A", "-o", self.calls] if strace else []
+        options = ("-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto,sendmsg", "-A", "-o", self.calls)
+        tracing = ("strace", *options) if shutil.which("strace") else ()
         return [*map(str, (*tracing, sys.executable, "-m", "scarlens", *arguments))]
 
     def run(self, *arguments: object) -> None:

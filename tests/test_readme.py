@@ -63,9 +63,6 @@ LEFT_OUT = {'pip install ".[test]" && python -m pytest': "runs this very test"}
 STATUSES = {"scarlens audit": (0, 3)}
 """Exit statuses that mean success, where 0 is not the only one: an audit that found something."""
 
-TRAINING = ("audit", "render", "train", "crossvalidate", "evaluate", "export")
-"""Commands that run in this process: each new one would import torch for seconds."""
-
 SCARLENS = f"#!{sys.executable}\nfrom scarlens.cli import main\n\nmain()\n"
 
 
@@ -88,13 +85,13 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr("scarlens.training.embedded.COUNT", 24)  # photos that are rendered where none are given
+    monkeypatch.setattr("scarlens.training.embedded.COUNT", 12)  # photos that are rendered where none are given
 
 
 def run(command: str) -> tuple[int, str, str]:
-    """Run a command; return its exit status, output and messages."""
+    """Run a command; return its exit status, output and messages. A new process would import torch for seconds."""
     words = shlex.split(command)
-    if words[0] == "scarlens" and words[1] in TRAINING:
+    if words[0] == "scarlens" and not {"<", ">", "|", "&&"} & {*words}:
         result = CliRunner().invoke(app, words[1:])
         return result.exit_code, result.output, repr(result.exception)
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, stdin=subprocess.DEVNULL)

@@ -87,13 +87,11 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(
 
 
 def test_training_learns(rendered_photos: list[LabelledPhoto], tiny_config: TrainConfig, tmp_path: Path) -> None:
-    # A network that learns from nothing within seconds, in spite of the augmentation.
-    plain = replace(tiny_config, label_smoothing=0.0, dropout=0.0)
-    config = replace(plain, trunk="resnet18", epochs=12, batch_size=16, learning_rate=1e-3)
+    config = replace(tiny_config, epochs=8, label_smoothing=0.0, dropout=0.0, learning_rate=1e-3)
     fit(rendered_photos, [], config, tmp_path / "run")
     with (tmp_path / "run" / "log.csv").open() as stream:
         losses = [float(row["loss"]) for row in csv.DictReader(stream)]
-    assert losses[-1] < 0.95 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_killed_run_resumes_to_the_same_weights(
