@@ -3,19 +3,19 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import scarlens
+from scarlens.cli import app
 from scarlens.datasets.audit.audit import Audit, audit, is_shortcut
 from scarlens.datasets.audit.page import audit_page
 from scarlens.datasets.labels import SCAR_TYPES
-from scarlens.datasets.photos import load_photos
+from scarlens.datasets.photos import PhotoSetError, load_photos
 
 
 def scene(seed: int) -> np.ndarray:
@@ -159,19 +159,14 @@ def test_page_needs_nothing_else_and_escapes_names(clean: Path) -> None:
     assert "handle it as you handle the photos" in page
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scarlens", "audit", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 def test_command_writes_both_files_and_says_whether_to_go_ahead(clean: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "audit"
-    result = run(clean, "--out", out)
-    assert result.returncode == 0, result.stderr
+    result = CliRunner().invoke(app, ["audit", str(clean), "--out", str(out)])
+    assert result.exit_code == 0, result.output
     assert "Nothing found" in result.stdout
     save(clean / "rolling" / "copy.png", scene(0)[:80, :80])
-    result = run(clean, "--out", out, "--json")  # safe to run again
-    assert result.returncode == 3
+    result = CliRunner().invoke(app, ["audit", str(clean), "--out", str(out), "--json"])  # safe to run again
+    assert result.exit_code == 3
     content = json.loads(result.stdout)
     assert content == json.loads((out / "audit.json").read_text())
     assert content["version"] == scarlens.__version__
@@ -180,6 +175,7 @@ def test_command_writes_both_files_and_says_whether_to_go_ahead(clean: Path, tmp
 
 
 def test_command_names_a_mistake_in_the_data(clean: Path, tmp_path: Path) -> None:
-    result = run(clean, "--out", tmp_path / "out", "--out-of-scope", "keloid")
-    assert result.returncode == 2 and "keloid" in result.stderr
-    assert not (tmp_path / "out").exists()
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["audit", str(clean), "--out", str(out), "--out-of-scope", "keloid"])
+    assert isinstance(result.exception, PhotoSetError) and "keloid" in str(result.exception)
+    assert not out.exists()
