@@ -37,7 +37,7 @@ def photos() -> np.ndarray:
 def folder(photos: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with one checkpoint of random weights in both forms; tests only read it."""
     torch.manual_seed(0)
-    network = ScarNetwork("mobilenet_v2")
+    network = ScarNetwork("resnet18")
     torch.nn.init.normal_(network.where.weight, std=0.5)  # scores of the size that training gives
     torch.nn.init.normal_(network.what.weight, std=0.1)
     for layer in network.modules():
