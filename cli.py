@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
@@ -104,7 +104,10 @@ def options(
 def main(command: str | None = None) -> None:
     """Run the command line. Scripts that are a single command pass its name as `command`."""
     _write_any_text()
-    sys.exit(_status([command, *sys.argv[1:]] if command else sys.argv[1:]))
+    status = _status([command, *sys.argv[1:]] if command else sys.argv[1:])
+    with suppress(OSError):  # reported before
+        _flush()
+    sys.exit(status)
 
 
 def _status(arguments: list[str]) -> int:
