@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import scarlens
 from scarlens.inference.doctor import TRAINING
@@ -92,6 +93,24 @@ def test_the_light_install_asks_for_the_versions_of_the_project() -> None:
     assert light and light <= {*project["dependencies"], *project["optional-dependencies"]["serve"]}
     without = {re.split("[><=]", line)[0] for line in project["dependencies"] if line not in light}
     assert without == set(TRAINING)
+
+
+def needed_by(line: str) -> set[str]:
+    """Return the names of the packages that a requirement installs here, its own among them."""
+    requirement = Requirement(line)
+    if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+        return set()
+    names = {requirement.name.lower()}
+    return names.union(*map(needed_by, metadata.requires(requirement.name) or ()))
+
+
+def test_the_light_install_takes_less_than_400_megabytes() -> None:
+    lines = (ROOT / "inference" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    packages = set[str]().union(*(needed_by(line) for line in lines if not line.startswith("#")))
+    assert "torch" not in packages and {"numpy", "onnxruntime", "starlette"} <= packages
+    paths = {Path(str(file.locate())) for name in {*packages, "scarlens"} for file in metadata.files(name) or ()}
+    paths = {path for path in paths if path.is_file() and path.suffix != ".pyc"}  # pip install --no-compile
+    assert 200e6 < sum(path.stat().st_size for path in paths) < 400e6
 
 
 def test_without_what_the_light_install_lacks_photos_are_still_classified(tmp_path: Path) -> None:
