@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import Final
 
 import cv2
 import numpy as np
@@ -20,9 +21,6 @@ from PIL.JpegImagePlugin import JpegImageFile
 from ..reading.containers import open_jpeg, open_png
 from ..reading.opened import OpenedPicture
 from ..splits import SplitError, grouped_folds
-
-if TYPE_CHECKING:
-    from sklearn.kernel_ridge import KernelRidge
 
 CONTENT_FAMILIES: Final = ("border colour", "sharpness")
 """Families of features that can depend on the skin itself, such as body site and distance."""
@@ -307,11 +305,18 @@ def _permuted(truth: np.ndarray, subjects: Sequence[str], seed: int) -> np.ndarr
     return permutations
 
 
-def _regression(design: np.ndarray) -> KernelRidge:
-    """Return the regression on binned features; its kernel counts the bins that two photos share."""
-    from sklearn.kernel_ridge import KernelRidge
+def _kernel(design: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return the kernel of the regression on binned features: it counts the bins that two photos share."""
+    from sklearn.metrics.pairwise import rbf_kernel
 
-    return KernelRidge(alpha=_RIDGE, kernel="rbf", gamma=1 / max(design.var() * design.shape[1], 1e-9))
+    return partial(rbf_kernel, gamma=1 / max(design.var() * design.shape[1], 1e-9))
+
+
+def _coefficients(kernel: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Fit kernel ridge regression: a kernel among photos, float [N, N], and their targets, float [N, columns]."""
+    from scipy.linalg import solve
+
+    return solve(kernel + _RIDGE * np.eye(len(kernel)), targets, assume_a="pos")
 
 
 def _held_out_scores(design: np.ndarray, permutations: np.ndarray, folds: np.ndarray, classes: int) -> np.ndarray:
@@ -321,11 +326,12 @@ def _held_out_scores(design: np.ndarray, permutations: np.ndarray, folds: np.nda
     """
     scores = np.empty((*permutations.shape, classes))
     targets = _targets(permutations, classes)
+    kernel = _kernel(design)(design, design)
     for fold in range(MIN_SUBJECTS):
-        train, test = folds != fold, folds == fold
-        columns = targets[:, train].swapaxes(0, 1).reshape(train.sum(), -1)  # [photos, permutations * classes]
-        guessed = _regression(design).fit(design[train], columns).predict(design[test])
-        scores[:, test] = guessed.reshape(test.sum(), len(permutations), classes).swapaxes(0, 1)
+        train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        columns = targets[:, train].swapaxes(0, 1).reshape(len(train), -1)  # [photos, permutations * classes]
+        guessed = kernel[np.ix_(test, train)] @ _coefficients(kernel[np.ix_(train, train)], columns)
+        scores[:, test] = guessed.reshape(len(test), len(permutations), classes).swapaxes(0, 1)
     return scores
 
 
@@ -352,17 +358,19 @@ def _importance(blocks: Mapping[str, np.ndarray], truth: np.ndarray, folds: np.n
     """Return the loss of balanced accuracy when each feature is shuffled within each held-out fold."""
     random = np.random.default_rng(seed)
     design = np.concatenate(list(blocks.values()), axis=1)
+    kernel = _kernel(design)
     starts = np.cumsum([0, *(block.shape[1] for block in blocks.values())])
     targets = _targets(truth[None], int(truth.max()) + 1)[0]
     guesses = np.empty((1 + len(blocks) * _REPEATS, len(truth)), dtype=np.int64)
     for fold in range(MIN_SUBJECTS):
         test = np.flatnonzero(folds == fold)
-        model = _regression(design).fit(design[folds != fold], targets[folds != fold])
+        train = design[folds != fold]
+        coefficients = _coefficients(kernel(train, train), targets[folds != fold])
         changed = np.repeat(design[None, test], len(guesses), axis=0)
         for number in range(1, len(guesses)):
             columns = slice(*starts[(number - 1) // _REPEATS :][:2])
             changed[number, :, columns] = random.permutation(changed[number, :, columns])
-        scores = model.predict(changed.reshape(-1, design.shape[1]))  # in one call: each takes a millisecond to begin
+        scores = kernel(changed.reshape(-1, design.shape[1]), train) @ coefficients
         guesses[:, test] = scores.argmax(axis=1).reshape(len(guesses), -1)
     accuracies = _balanced_accuracy(guesses, truth[None])
     losses = accuracies[0] - accuracies[1:].reshape(len(blocks), _REPEATS).mean(axis=1)
