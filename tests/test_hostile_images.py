@@ -28,10 +28,21 @@ WHOLE_FIRST_PICTURE = {
 
 BATCH = """
 import resource, sys, scarlens
+from pathlib import Path
+from scarlens.datasets.reading.reader import ImageReadError, read_image
+from scarlens.inference.batch import reading
+reading.LONGEST_READ = 20.0
 scarlens.predict_folder(sys.argv[1], sys.argv[2])
-print(1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+for path in sorted(Path(sys.argv[1]).rglob("*")):
+    try:
+        read_image(path)
+    except ImageReadError:
+        pass
+status = Path("/proc/self/status").read_text()  # ru_maxrss would count what started this process, too
+print(status.split("VmHWM:")[1].split()[0])
 """
-"""Print the most memory of a reading process, in bytes (Linux counts in kilobytes)."""
+"""Classify the files as a batch, then read each whole; print the most memory of both, in kilobytes (on Linux)."""
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +57,10 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict], in
     """The row of each file, and the most memory of a reading process in bytes."""
     table = tmp_path_factory.mktemp("hostile") / "table.jsonl"
     command = [sys.executable, "-W", "error", "-c", BATCH, os.environ["SCARLENS_HOSTILE_IMAGES"], str(table)]
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
     rows = map(json.loads, table.read_text(encoding="utf-8").splitlines())
-    return {row["path"]: row for row in rows}, int(printed)
+    return {row["path"]: row for row in rows}, 1024 * max(map(int, printed.split()))
 
 
 @pytest.fixture(scope="module")
