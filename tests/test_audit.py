@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import scarlens
-from scarlens.cli import app
+from scarlens.cli import app, main
 from scarlens.datasets.audit.audit import Audit, audit, is_shortcut
 from scarlens.datasets.audit.page import audit_page
 from scarlens.datasets.labels import SCAR_TYPES
-from scarlens.datasets.photos import PhotoSetError, load_photos
+from scarlens.datasets.photos import load_photos
 
 
 def scene(seed: int) -> np.ndarray:
@@ -174,8 +175,12 @@ def test_command_writes_both_files_and_says_whether_to_go_ahead(clean: Path, tmp
     assert {file.name for file in out.iterdir()} == {"audit.json", "audit.html"}
 
 
-def test_command_names_a_mistake_in_the_data(clean: Path, tmp_path: Path) -> None:
+def test_command_names_a_mistake_in_the_data(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
-    result = CliRunner().invoke(app, ["audit", str(clean), "--out", str(out), "--out-of-scope", "keloid"])
-    assert isinstance(result.exception, PhotoSetError) and "keloid" in str(result.exception)
+    monkeypatch.setattr(sys, "argv", ["scarlens", "audit", str(clean), "--out", str(out), "--out-of-scope", "keloid"])
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main()
+    assert "keloid" in capsys.readouterr().err
     assert not out.exists()

@@ -187,7 +187,7 @@ def test_any_flipped_byte_is_refused(folder: Path, tmp_path: Path, form: str) ->
     random = np.random.default_rng(4)
     path = tmp_path / form
     path.write_bytes(original)
-    for position in random.integers(len(original), size=300).tolist():
+    for position in random.integers(len(original), size=1000).tolist():
         flipped = original[position] ^ int(random.integers(1, 256))
         with path.open("r+b") as file:
             file.seek(position)

@@ -391,6 +391,7 @@ def completed(shell: str, typed: str) -> set[str]:
 def test_shells_complete_commands_types_and_skin_types(shell: str) -> None:
     assert completed(shell, "scarlens tr") == {"treatments", "train"}
     assert completed(shell, "scarlens treatments ") == set(SCAR_TYPES)
+    assert completed(shell, "scarlens treatments r") == {"rolling"}
     assert completed(shell, "scarlens predict x.jpg --skin-type I") == {"I", "II", "III", "IV"}
     assert {"1", "6", "VI"} < completed(shell, "scarlens predict x.jpg --skin-type ")
     script = scarlens(env=with_environment(_SCARLENS_COMPLETE=f"source_{shell}"))

@@ -125,7 +125,7 @@ def test_answers_do_not_depend_on_the_colour_space():
 
 
 def test_a_large_jpeg_is_converted_at_reduced_scale():
-    large = cv2.resize(render_photo("rolling", seed=3, size=256).image, (4096, 1024), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(render_photo("rolling", seed=3, size=256).image, (4096, 4096), interpolation=cv2.INTER_CUBIC)
     classifier = scarlens.load()
     ours = classifier.predict(saved(large, "JPEG"))
     theirs = classifier.predict(saved(in_space(large, 12), "JPEG", profile_of_code_points(12, 13)))

@@ -30,7 +30,7 @@ def run(command: str, data: Path, *arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def config(tiny_config: TrainConfig) -> TrainConfig:
-    return replace(tiny_config, epochs=1, validation_fraction=0.0)
+    return replace(tiny_config, epochs=1)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,8 @@ def doctor(path: Path | None = None) -> subprocess.CompletedProcess[str]:
 def in_this_process(*arguments: object) -> tuple[int, str]:
     """Return the doctor's exit status and what it prints; a new process would import torch for seconds."""
     result = CliRunner().invoke(app, ["doctor", *map(str, arguments)])
-    return result.exit_code, result.output
+    assert result.stderr == ""
+    return result.exit_code, result.stdout
 
 
 def problems(printed: str) -> list[str]:

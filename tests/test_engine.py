@@ -22,7 +22,7 @@ from scarlens.model.checkpoint import BLANK_SEAL, Card, CheckpointError, load_ch
 from scarlens.model.export import export_onnx, network_of
 from scarlens.model.network import DeviceError, ScarNetwork
 
-CARD = Card(trunk="resnet18", size=96, mean=IMAGENET_MEAN, std=IMAGENET_STD, calibration=Calibration())
+CARD = Card(trunk="mobilenet_v2", size=96, mean=IMAGENET_MEAN, std=IMAGENET_STD, calibration=Calibration())
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def photos() -> np.ndarray:
 def folder(photos: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with one checkpoint of random weights in both forms; tests only read it."""
     torch.manual_seed(0)
-    network = ScarNetwork("resnet18")
+    network = ScarNetwork("mobilenet_v2")
     torch.nn.init.normal_(network.where.weight, std=0.5)  # scores of the size that training gives
     torch.nn.init.normal_(network.what.weight, std=0.1)
     for layer in network.modules():
@@ -219,7 +219,7 @@ def test_a_sealed_model_of_a_number_that_is_not_finite_is_refused(tmp_path: Path
     assert "expected finite scores" in refusal(written(tmp_path / "m.onnx", model.SerializeToString()))
 
 
-@pytest.mark.parametrize("name", ["network.trunk.conv1.weight", "network.where.weight"])
+@pytest.mark.parametrize("name", ["network.trunk.0.0.weight", "network.where.weight"])
 def test_a_weight_that_is_not_a_number_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
     model = onnx.load(str(folder / "model.onnx"))
     (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)

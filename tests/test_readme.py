@@ -49,18 +49,18 @@ def test_python_blocks_run(tmp_path: Path) -> None:
         assert result.returncode == 0, result.stderr
 
 
-SMALL = "--set trunk=squeezenet1_1 --set weights=null --set size=64 --set epochs=1 --set workers=0 --set views=1"
-SMALL = f"{SMALL} --set per_type=2 --set validation_fraction=0"
+QUICK = "--set size=64 --set workers=0 --set views=1 --set per_type=2 --set epochs=1 --set validation_fraction=0"
+SMALL = f"{QUICK} --set trunk=squeezenet1_1 --set weights=null"
 SHORTENED = {
     "scarlens crossvalidate": f"{SMALL} --folds 2",
     "scarlens train --data": SMALL,
+    "scarlens train --out": QUICK,
     "scarlens render": "--count 8",
 }
 """What the test adds to commands that take minutes."""
 
 LEFT_OUT = {
     'pip install ".[test]" && python -m pytest': "runs this very test",
-    "scarlens train --out": "test_cli runs it and looks at what it leaves",
 }
 STATUSES = {"scarlens audit": (0, 3)}
 """Exit statuses that mean success, where 0 is not the only one: an audit that found something."""
@@ -85,6 +85,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, program in (("scarlens", SCARLENS), ("pip", "#!/bin/sh\nexit 0\n")):
         (tmp_path / "bin" / name).write_text(program)
         (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setattr("scarlens.training.embedded.COUNT", 12)  # photos that are rendered where none are given
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
 

@@ -556,6 +556,7 @@ def test_printed_page_holds_every_claim_about_the_treatments_of_the_type(page: P
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_fits_and_can_be_read(page: Page, photos: Path, scheme: str) -> None:
+    page.emulate(320, features=[{"name": "prefers-color-scheme", "value": scheme}])
     page.choose(photos / "ice_pick.jpg", photos / "cut.jpg")
     page.unfold()
     page.one("input[name=keloid_history][value=true]").click()
