@@ -67,6 +67,17 @@ def test_of_several_pictures_the_primary_one_is_read():
     assert close(read_image(heic(DARK, SCENE, primary_index=0)), DARK)
 
 
+@pytest.mark.parametrize("brand", [b"msf1", b"hevc"])
+def test_of_a_sequence_the_still_picture_is_read(brand: bytes):
+    still = heic(SCENE)
+    track = b"\0\0\0\x08moov"
+    sequence = still[:8] + brand + still[12:] + track
+    assert close(read_image(sequence), SCENE)
+    header = int.from_bytes(still[:4], "big")
+    with pytest.raises(ImageReadError, match="expected a HEIF file with a still picture, found a sequence without one"):
+        read_image(sequence[:header] + track)
+
+
 def test_a_profile_is_converted():
     image, stream = Image.fromarray(SCENE), io.BytesIO()
     image.info["icc_profile"] = profile_of_code_points(12, 13)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pillow_heif import HeifImage
 
 _DEEP_PIXEL_BYTES: Final = 18  # measured: 16 with 10 bits at 4:4:4
+_SEQUENCES: Final = (b"msf1", b"hevc", b"hevx")  # major brands of image sequences, ISO/IEC 23008-12
 
 
 class HeifPicture:
@@ -52,7 +53,12 @@ def open_heif(data: bytes) -> OpenedPicture:
     """Open the primary picture of a HEIF file. libheif rotates and mirrors it; EXIF orientation does not count."""
     from pillow_heif import HeifFile  # here: other formats need not wait for it
 
-    file = HeifFile(io.BytesIO(data), convert_hdr_to_8bit=True)
+    try:
+        file = HeifFile(io.BytesIO(data), convert_hdr_to_8bit=True)
+    except ValueError as error:
+        if data[8:12] in _SEQUENCES:  # one with a still picture opens like any other file
+            raise BadFileError("a HEIF file with a still picture", f"a sequence without one ({error})") from error
+        raise
     image = file[file.primary_index]
     plain = image.info.get("bit_depth") == 8 and image.info.get("chroma") in (420, None)
     pixel_bytes = PIXEL_BYTES if plain else _DEEP_PIXEL_BYTES
