@@ -229,7 +229,9 @@ def _batch_here(folder: str, out: str, checkpoint: Path | None, *, resume: bool,
     from .batch.folder import predict_folder
 
     if "://" in f"{folder} {out}":
-        raise ScarlensError("expected folders of this machine, found a URL; give --engine ray")
+        raise ScarlensError(
+            "expected folders of this machine, found an address; download it, or give --engine ray for a bucket"
+        )
     classifier = _classifier(checkpoint)
     with when_interrupted(GO_ON), bar("photos") as move:
         progress = move if ON_TERMINAL else None  # counting files takes long in a large archive

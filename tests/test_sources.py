@@ -84,6 +84,7 @@ def test_exif_orientation_of_a_pillow_image_is_applied_once(orientation):
         (io.StringIO("text"), "a file opened in binary mode"),
         ("https://example.org/cheek.jpg", "a web address; download it first"),
         ("s3://bucket/cheek.jpg", "a web address; download it first"),
+        (Path("https://example.org/cheek.jpg"), "a web address; download it first"),
     ],
 )  # fmt: skip
 def test_what_is_ambiguous_is_an_error_that_says_how_to_fix_it(source, message):

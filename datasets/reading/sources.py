@@ -25,7 +25,7 @@ Source: TypeAlias = (
 - a `PIL.Image.Image`. Its EXIF orientation and its colour profile are applied.
 """
 
-_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+://|(https?|ftp|s3|gs):/", re.IGNORECASE)  # a `Path` keeps one slash
 _COLOURS: Final = (1, 3, 4)
 
 _LEFTOVERS: Final = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
