@@ -378,6 +378,8 @@ def test_only_regular_files_are_opened(tmp_path):
             for read in (read_bytes, read_image):
                 with pytest.raises(ImageReadError, match=r"expected a regular file|no such file"):
                     read(path)
+    with pytest.raises(ImageReadError, match=r"found a directory \(scarlens batch reads folders\)"):
+        read_image(tmp_path)
 
 
 def test_odd_file_names_stay_one_printable_line(tmp_path):
@@ -386,7 +388,7 @@ def test_odd_file_names_stay_one_printable_line(tmp_path):
         path.write_bytes(encode(SCENE, "PNG"))
         assert np.array_equal(read_image(path), SCENE)
         path.write_bytes(b"no picture")
-        with pytest.raises(ImageReadError) as caught:
+        with pytest.raises(ImageReadError, match=r"or DICOM file \(convert others to JPEG\), found bytes") as caught:
             read_image(path)
         assert caught.value.name == str(path)
         assert str(caught.value).isprintable()

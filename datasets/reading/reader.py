@@ -33,6 +33,7 @@ MAX_BYTES: Final = 100_000_000
 
 _REGULAR: Final = f"a regular file of at most {MAX_BYTES:,} bytes"
 _NO_FILE: Final = "no such file"
+_FOLDER: Final = "a directory (scarlens batch reads folders)"
 
 # Signature and opener of each format.
 _FORMATS: Final[dict[str, tuple[re.Pattern[bytes], Callable[[bytes], OpenedPicture]]]] = {
@@ -116,7 +117,7 @@ def _read_regular(name: str) -> bytes:
 
 def _require_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise BadFileError(_REGULAR, "a directory" if stat.S_ISDIR(status.st_mode) else "a FIFO, socket or device")
+        raise BadFileError(_REGULAR, _FOLDER if stat.S_ISDIR(status.st_mode) else "a FIFO, socket or device")
     if status.st_size > MAX_BYTES:
         raise BadFileError(_REGULAR, f"one of {status.st_size:,} bytes")
 
@@ -261,7 +262,7 @@ def _recognise(data: bytes) -> str:
             return form
     *forms, last = _FORMATS
     found = f"bytes that begin with {data[:12]!r}" if data else "an empty file"
-    raise BadFileError(f"a {', '.join(forms)} or {last} file", found)
+    raise BadFileError(f"a {', '.join(forms)} or {last} file (convert others to JPEG)", found)
 
 
 def _check_cost(opened: OpenedPicture, form: str, factor: int) -> None:
