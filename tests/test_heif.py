@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import struct
 from pathlib import Path
 
 import cv2
@@ -67,15 +68,35 @@ def test_of_several_pictures_the_primary_one_is_read():
     assert close(read_image(heic(DARK, SCENE, primary_index=0)), DARK)
 
 
+def box(kind: bytes, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+
+def sequence(still: bytes, brand: bytes = b"msf1") -> bytes:
+    """Return a sequence of the coded picture of a HEIC file and one more, in a track."""
+    decoder = still[still.index(b"hvcC") - 4 :]
+    decoder = decoder[: int.from_bytes(decoder[:4], "big")]
+    coded = still[still.index(b"mdat") + 4 :]
+    file = box(b"ftyp", brand, b"\0\0\0\0heic")
+    tables = (
+        box(b"stsd", struct.pack(">4xL", 1), box(b"hvc1", bytes(24), struct.pack(">HH", 120, 160), bytes(50), decoder)),
+        box(b"stsz", struct.pack(">4xLLLL", 0, 2, len(coded), 8)),
+        box(b"stco", struct.pack(">4xLL", 1, len(file) + 8)),
+    )
+    track = box(b"moov", box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", *tables)))))
+    return file + box(b"mdat", coded, b"the next") + track
+
+
 @pytest.mark.parametrize("brand", [b"msf1", b"hevc"])
-def test_of_a_sequence_the_still_picture_is_read(brand: bytes):
+def test_of_a_sequence_the_still_or_else_the_first_picture_is_read(brand: bytes):
     still = heic(SCENE)
-    track = b"\0\0\0\x08moov"
-    sequence = still[:8] + brand + still[12:] + track
-    assert close(read_image(sequence), SCENE)
-    header = int.from_bytes(still[:4], "big")
-    with pytest.raises(ImageReadError, match="expected a HEIF file with a still picture, found a sequence without one"):
-        read_image(sequence[:header] + track)
+    assert close(read_image(still[:8] + brand + still[12:] + box(b"moov")), SCENE)
+    track = sequence(heic(SCENE), brand)
+    assert close(read_image(track), SCENE)
+    for damaged in (track[:-30], track[: track.index(b"moov")], track.replace(b"stco", b"none"), track[:200]):
+        with pytest.raises(ImageReadError, match="a complete, undamaged HEIF file"):
+            read_image(damaged)
 
 
 def test_a_profile_is_converted():
@@ -89,8 +110,9 @@ def test_a_profile_is_converted():
     )
 
 
-def test_damaged_files_are_errors_or_pictures_of_the_same_size():
-    data, dice = heic(SCENE), random.Random(7)
+@pytest.mark.parametrize("data", [heic(SCENE), sequence(heic(SCENE))], ids=["still", "sequence"])
+def test_damaged_files_are_errors_or_pictures_of_the_same_size(data: bytes):
+    dice = random.Random(7)
     for _ in range(60):
         damaged = bytearray(data)
         for _ in range(dice.randint(1, 6)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _DEEP_PIXEL_BYTES: Final = 18  # measured: 16 with 10 bits at 4:4:4
 _SEQUENCES: Final = (b"msf1", b"hevc", b"hevx")  # major brands of image sequences, ISO/IEC 23008-12
+_DECODER_BYTES: Final = 65_536  # more than the parameters of any HEVC decoder take
 
 
 class HeifPicture:
@@ -50,15 +52,18 @@ class HeifPicture:
 
 
 def open_heif(data: bytes) -> OpenedPicture:
-    """Open the primary picture of a HEIF file. libheif rotates and mirrors it; EXIF orientation does not count."""
+    """Open the primary picture of a HEIF file, or the first of a sequence.
+
+    libheif rotates and mirrors it; EXIF orientation does not count.
+    """
     from pillow_heif import HeifFile  # here: other formats need not wait for it
 
     try:
         file = HeifFile(io.BytesIO(data), convert_hdr_to_8bit=True)
-    except ValueError as error:
-        if data[8:12] in _SEQUENCES:  # one with a still picture opens like any other file
-            raise BadFileError("a HEIF file with a still picture", f"a sequence without one ({error})") from error
-        raise
+    except ValueError:
+        if data[8:12] not in _SEQUENCES:  # one with a still picture has opened like any other file
+            raise
+        file = HeifFile(io.BytesIO(_first_of_sequence(data)), convert_hdr_to_8bit=True)
     image = file[file.primary_index]
     plain = image.info.get("bit_depth") == 8 and image.info.get("chroma") in (420, None)
     pixel_bytes = PIXEL_BYTES if plain else _DEEP_PIXEL_BYTES
@@ -71,3 +76,47 @@ def _profile(info: dict[str, Any]) -> bytes | None:
         return profile
     nclx = info.get("nclx_profile") or {}
     return profile_of_code_points(nclx.get("color_primaries", 0), nclx.get("transfer_characteristics", 0))
+
+
+def _first_of_sequence(data: bytes) -> bytes:
+    """Return a HEIF file of the first picture of a track, which pillow-heif does not open.
+
+    ISO/IEC 14496-12 has the boxes of tracks (8.5, 8.7) and of items (8.11), 14496-15 those of HEVC (8.4). A rotation of
+    the track is not applied.
+
+    Raises:
+        ValueError: a box is missing.
+        struct.error: a box is cut.
+    """
+    track, view = data.index(b"moov"), memoryview(data)  # views: a file may have 100 MB
+
+    def numbers(form: str, box: bytes, offset: int) -> tuple[int, ...]:
+        return struct.unpack_from(form, data, data.index(box, track) + offset)
+
+    (size,) = numbers(">L", b"hvcC", -4)
+    decoder = bytes(view[data.index(b"hvcC", track) - 4 :][: min(size, _DECODER_BYTES)])
+    width, height = numbers(">HH", b"hvc1", 28)
+    same_length, _, length = numbers(">LLL", b"stsz", 8)
+    (start,) = numbers(">L", b"stco", 12)
+    picture = view[start : start + (same_length or length)]
+
+    def described(offset: int) -> bytes:
+        shape = _box(b"ispe", struct.pack(">4xLL", width, height))
+        used = _box(b"ipma", struct.pack(">4xLHBBB", 1, 1, 2, 0x81, 2))  # both properties; the decoder's is essential
+        return _box(b"ftyp", b"heic\0\0\0\0heic") + _box(
+            b"meta",
+            bytes(4),
+            _box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            _box(b"pitm", struct.pack(">4xH", 1)),
+            _box(b"iloc", struct.pack(">4xHHHHHLL", 0x4400, 1, 1, 0, 1, offset, len(picture))),
+            _box(b"iinf", struct.pack(">4xH", 1), _box(b"infe", struct.pack(">LHH4sx", 2 << 24, 1, 0, b"hvc1"))),
+            _box(b"iprp", _box(b"ipco", decoder, shape), used),
+        )
+
+    before = len(described(0)) + 8  # whatever the offset, it takes as many bytes
+    return b"".join([described(before), struct.pack(">L4s", 8 + len(picture), b"mdat"), picture])
+
+
+def _box(kind: bytes, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return struct.pack(">L4s", 8 + len(content), kind) + content

@@ -126,8 +126,8 @@ def read_image(source: Source, *, name: str | None = None) -> np.ndarray:
     """Return the first picture of a file, upright and opaque.
 
     JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIF, PNM and (with the extra `dicom`) DICOM are recognised by content, not
-    by name. Of several frames or pages, the first is read, of a HEIF file the primary picture. EXIF orientation (in
-    AVIF and HEIF their own rotation) is applied; orientation in XMP alone is not.
+    by name. Of several frames or pages, the first is read, of a HEIF file its primary picture if it has one. EXIF
+    orientation (in AVIF and HEIF their own rotation) is applied; orientation in XMP alone is not.
     Transparency is composited over white. CMYK, YCbCr, Lab and palettes become RGB.
 
     Colours become sRGB, by the ICC profile or what the format has instead (PNG's cICP or gAMA and cHRM, nclx in HEIF
