@@ -81,8 +81,8 @@ def _profile(info: dict[str, Any]) -> bytes | None:
 def _first_of_sequence(data: bytes) -> bytes:
     """Return a HEIF file of the first picture of a track, which pillow-heif does not open.
 
-    ISO/IEC 14496-12 has the boxes of tracks (8.5, 8.7) and of items (8.11), 14496-15 those of HEVC (8.4). A rotation of
-    the track is not applied.
+    ISO/IEC 14496-12 has the boxes of tracks (8.5, 8.7) and of items (8.11), 14496-15 those of HEVC (8.4). The track's
+    rotation is not applied and its colours count as sRGB.
 
     Raises:
         ValueError: a box is missing.
